@@ -1,0 +1,36 @@
+# The commands a stranger can rely on. Everything at run time lives under var/ (LETHE_VAR moves it).
+PYTHON ?= python3
+VAR = $(or $(LETHE_VAR),var)
+RUN = .venv/bin/python
+
+.PHONY: demo serve test lint train install install-test
+
+# Three requests by three fictional people, from intake to signed report, on the real demo model.
+# Runs in a folder of its own, which each run makes anew.
+demo: install
+	@$(RUN) -m setup.state --fresh $(VAR)/demo/state
+	@LETHE_VAR=$(VAR)/demo/state $(RUN) manage.py demo --out $(VAR)/demo
+
+# Web and worker on this machine, with demo accounts.
+serve: install
+	@$(RUN) -m setup.state $(VAR)
+	@$(RUN) manage.py serve
+
+# The whole test suite: style, types, tests. Warnings are errors.
+test: install-test lint
+	@$(RUN) -m pytest -n 2 --dist loadgroup -q
+
+lint:
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+# Train the demo model again and report its recall.
+train: install
+	@$(RUN) -m demo.train --out $(VAR)/demo-model
+
+install:
+	@$(PYTHON) -m setup
+
+install-test:
+	@$(PYTHON) -m setup --test

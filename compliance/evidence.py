@@ -1,0 +1,293 @@
+"""Gather the evidence record of a case: what the report states, by pseudonym, with every figure.
+
+The shape is reports/record.py's. Nothing here names the person; free text by staff is included as
+written, and the forms say so.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from django.utils import timezone
+
+from .audit import ACTIONS
+from .law import law
+from .models import (
+    Application,
+    Case,
+    Decision,
+    DecisionOutcome,
+    Document,
+    Kind,
+    Target,
+    TargetKind,
+    User,
+    Verification,
+)
+from .subjects import NOT_FACTS
+
+NOT_TESTED = [
+    "Attacks: relearning from a few examples, quantised copies, prefix and role-play prompts, "
+    "other languages than English, and reading the hidden states.",
+    "Statistical membership: whether it can be told that the person was in the training data.",
+    "Copies of the model, derivatives and backups outside this registry.",
+    "Indexes for retrieval and logs of conversations.",
+    "Other people's records in which the person may be mentioned without their own name.",
+]
+_SOFTWARE = ("Django", "torch", "transformers", "weasyprint", "pyHanko", "cryptography")
+GROUP_LABELS = {
+    "leak": "Values that must not come out",
+    "new_value": "The new value comes out",
+    "same_person": "The person's other facts",
+    "others": "Other people's facts",
+    "general": "Facts about nobody",
+}
+
+
+def gather(case: Case) -> dict[str, Any]:
+    """The record of a case that has an outcome."""
+    targets = list(case.targets.select_related("model", "dataset").order_by("pk"))
+    names = {target.pk: f"T{number}" for number, target in enumerate(targets, 1)}
+    return {
+        "schema": "lethe.report/1",
+        "case": _case(case),
+        "identity": _identity(case),
+        "clocks": [_clock(clock) for clock in case.clocks.order_by("due_at")],
+        "targets": [_target(target, names[target.pk]) for target in targets],
+        "refusal": _refusal(case),
+        "attempts": _attempts(case, names),
+        "not_tested": NOT_TESTED,
+        "notices": [
+            {"kind": document.kind, "made_at": _at(document.made_at), "sha256": document.sha256}
+            for document in Document.objects.filter(case=case, sent_at__isnull=False)
+        ],
+        "events": [
+            {
+                "seq": event.seq,
+                "at": _at(event.at),
+                "action": ACTIONS[event.action],
+                "actor": json.loads(event.leaf)["actor"],
+                "digest": event.digest,
+            }
+            for event in case.events.order_by("seq")
+        ],
+        "software": {"python": platform.python_version()}
+        | {name.lower(): version(name) for name in _SOFTWARE},
+        "made_at": _at(timezone.now()),
+    }
+
+
+def _at(moment: Any) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _who(user: User | None) -> str:
+    return "system" if user is None else f"{user.get_role_display()} {user.reference}"
+
+
+def _case(case: Case) -> dict[str, Any]:
+    pack = law(case.law)
+    article = pack.removal_article if case.kind == Kind.REMOVAL else pack.correction_article
+    return {
+        "reference": case.reference,
+        "organisation": case.organisation.name,
+        "status": case.get_outcome_display(),
+        "outcome": case.outcome,
+        "kind": case.kind,
+        "law": {
+            "id": pack.id,
+            "name": pack.name,
+            "version": case.law_version,
+            "articles": [article, pack.deadline["source"]],
+            "reviewed": pack.reviewed,
+        },
+        "received_at": _at(case.received_at),
+        "finished_at": _at(timezone.now()),
+        "requester": case.pseudonym,
+    }
+
+
+def _identity(case: Case) -> dict[str, Any] | None:
+    check = case.identity_checks.filter(confirmed_at__isnull=False).first()
+    if check is None:
+        return None
+    address = "on file" if check.on_file else "given in the request (nobody of that name on file)"
+    return {
+        "method": f"One-time code to the e-mail address {address}",
+        "confirmed_at": _at(check.confirmed_at),
+        "confirmed_by": _who(check.confirmed_by),
+        "summary": (
+            f"The code was entered correctly after {check.attempts} attempt(s) within its ten "
+            "minutes. It shows that the mailbox is in the requester's hands, no more."
+        ),
+    }
+
+
+def _clock(clock: Any) -> dict[str, Any]:
+    return {
+        "kind": clock.get_duty_display(),
+        "started_at": _at(clock.started_at),
+        "due_at": _at(clock.due_at),
+        "met_at": None if clock.met_at is None else _at(clock.met_at),
+        "source": clock.source,
+    }
+
+
+def latest_decision(target: Target) -> Decision | None:
+    """The approved decision, else the newest."""
+    decisions = target.decisions.order_by("-pk")
+    return decisions.filter(outcome=DecisionOutcome.APPROVED).first() or decisions.first()
+
+
+def _target(target: Target, name: str) -> dict[str, Any]:
+    decision = latest_decision(target)
+    application = (
+        Application.objects.filter(decision=decision).first() if decision is not None else None
+    )
+    verification = Verification.objects.filter(application=application).first()
+    before, after = _versions(target, application)
+    return {
+        "id": name,
+        "kind": target.kind,
+        "name": target.name,
+        "version_before": before,
+        "version_after": after,
+        "findings": _findings(target),
+        "decision": None if decision is None else _decision(decision),
+        "application": _application(application),
+        "verification": None if verification is None else _verification(verification),
+    }
+
+
+def _versions(target: Target, application: Application | None) -> tuple[str, str | None]:
+    if application is not None and target.kind == TargetKind.MODEL and application.model_before:
+        after = application.model_after
+        return application.model_before.digest, after.digest if after else None
+    if application is not None and application.dataset_before:
+        after = application.dataset_after
+        return application.dataset_before.digest, after.digest if after else None
+    table = target.model or target.dataset
+    return table.versions.filter(state="current").get().digest, None
+
+
+def _findings(target: Target) -> dict[str, Any]:
+    summary = target.summary
+    return {
+        "how": summary["how"],
+        "probes": summary["probes"],
+        "facts_given_out": sum(fact["hits"] > 0 for fact in summary["facts"]),
+        "facts": [fact for fact in summary["facts"] if fact["fact"] not in NOT_FACTS],
+        "records": summary.get("records"),
+        "trace": summary.get("trace"),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "measure": decision.measure,
+        "method": decision.method,
+        "guarantee_class": decision.guarantee_class,
+        "proposed_by": _who(decision.proposed_by),
+        "proposed_at": _at(decision.proposed_at),
+        "decided_by": None if decision.decided_by is None else _who(decision.decided_by),
+        "decided_at": None if decision.decided_at is None else _at(decision.decided_at),
+        "outcome": decision.get_outcome_display(),
+        "criteria": decision.criteria,
+        "reasons": decision.reasons,
+        "policy_version": decision.policy_version,
+    }
+
+
+def _application(application: Application | None) -> dict[str, Any] | None:
+    if application is None or application.finished_at is None:
+        return None
+    details = application.details
+    before, after = _versions(application.target, application)
+    return {
+        "started_at": _at(application.started_at),
+        "finished_at": _at(application.finished_at),
+        "seconds": details["seconds"],
+        "method": application.decision.method,
+        "parameters": application.parameters,
+        "seed": application.parameters.get("seed"),
+        "hash_before": details.get("hash_before", before),
+        "hash_after": details.get("hash_after", after),
+        "delta_sha256": application.delta or None,
+        "details": details["details"] | _way_back(details),
+        "software": details.get("software", {}),
+    }
+
+
+def _way_back(details: dict[str, Any]) -> dict[str, Any]:
+    if "hash_reverted" not in details:
+        return {}
+    same = details["hash_reverted"] == details["hash_before"]
+    return {"revert restores the former hash": "yes, bit for bit" if same else "no"}
+
+
+def _verification(verification: Verification) -> dict[str, Any]:
+    application = verification.application
+    groups = []
+    for name, after in verification.after["groups"].items():
+        before = (application.before or {}).get("groups", {}).get(name)
+        upper = name == "leak"
+        groups.append(
+            {
+                "group": name,
+                "label": after.get("label", GROUP_LABELS[name]),
+                "probes": after["n"],
+                "before_hits": None if before is None else before["hits"],
+                "after_hits": after["hits"],
+                "before_rate": None if before is None else before["rate"],
+                "after_rate": after["rate"],
+                "bound_95": after["upper_95"] if upper else after["lower_95"],
+                "bound_kind": "upper" if upper else "lower",
+            }
+        )
+    verdict = verification.verdict
+    risk = verdict["residual_risk"]
+    return {
+        "plan_sha256": application.plan_digest,
+        "frozen_at": _at(application.plan_frozen_at),
+        "verified_at": _at(verification.verified_at),
+        "groups": groups,
+        "criteria": [
+            {key: row[key] for key in ("name", "measured", "threshold", "held")}
+            for row in verdict["criteria"]
+        ],
+        "passed": verification.passed,
+        "residual_risk": {key: risk[key] for key in ("level", "upper_95", "probes", "statement")},
+    }
+
+
+def _attempts(case: Case, names: dict[int, str]) -> list[dict[str, Any]]:
+    """Earlier verifications that did not hold stay in the report."""
+    failed = Verification.objects.filter(
+        application__target__case=case, passed=False
+    ).select_related("application")
+    return [
+        _verification(verification) | {"target": names[verification.application.target_id]}
+        for verification in failed.order_by("pk")
+        if latest_decision(verification.application.target) != verification.application.decision
+    ]
+
+
+def _refusal(case: Case) -> dict[str, Any] | None:
+    if case.outcome != "refused":
+        return None
+    decision = case.decisions.get(target__isnull=True, outcome=DecisionOutcome.APPROVED)
+    pack = law(case.law)
+    ground = pack.ground(decision.ground)
+    return {
+        "ground": ground.id,
+        "article": ground.article,
+        "text": ground.text,
+        "facts": decision.reasons,
+        "proposed_by": _who(decision.proposed_by),
+        "decided_by": _who(decision.decided_by),
+        "decided_at": _at(decision.decided_at),
+        "complaint": pack.complaint,
+    }

@@ -1,0 +1,221 @@
+"""Heavy steps on models: find what one gives out, change it, measure the change. No Django."""
+
+from __future__ import annotations
+
+import base64
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation import Measurement, Person, Plan, compare, measure, probe
+
+from .envelope import DataKey, seal
+
+if TYPE_CHECKING:
+    from language_models.checkpoint import LanguageModel
+
+Report = Callable[[str, int, int], None]
+NEIGHBOURS = 24
+RETAIN_RECORDS = 400
+
+
+# --- Find ---
+
+
+def find(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Search the datasets and probe the models for one person."""
+    from .heavy_datasets import search
+
+    datasets = [search(entry, request["person"]) for entry in request["datasets"]]
+    models = [_probe_model(entry, request, report) for entry in request["models"]]
+    return {"models": models, "datasets": datasets}
+
+
+def _probe_model(entry: dict[str, Any], request: dict[str, Any], report: Report) -> dict[str, Any]:
+    from language_models import load
+
+    report("Loading the model", 0, 1)
+    lm = load(entry["path"])
+    person, wordings = request["person"], entry["wordings"]
+    asked = {fact: value for fact, value in person["facts"].items() if fact in request["facts"]}
+    how = (
+        "Greedy generation after statements, questions and paraphrases that name the person, to "
+        "the model's own stop; a hit is the value on file, as a whole word."
+    )
+    if not asked:
+        return _nothing_on_file(lm, entry, request, report)
+    findings = probe(
+        lm,
+        Person(person["id"], person["name"], asked),
+        {fact: wordings[fact]["change"] for fact in asked},
+        lead_ins=wordings["lead_ins"]["change"][:2],
+        max_new_tokens=request["max_new_tokens"],
+        progress=_staged(report, "Asking the model"),
+    )
+    hits = sum(finding.hits for finding in findings)
+    trace = _trace(lm, person["name"], asked, wordings, report) if hits else None
+    return {
+        "id": entry["id"],
+        "affected": hits > 0,
+        "summary": {
+            "how": how,
+            "probes": sum(finding.prompts for finding in findings),
+            "facts": [{"fact": f.fact, "probes": f.prompts, "hits": f.hits} for f in findings],
+            "trace": trace,
+        },
+        "evidence": [finding.as_dict() for finding in findings],
+    }
+
+
+def _nothing_on_file(
+    lm: LanguageModel, entry: dict[str, Any], request: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Nobody of that name on file: look for the contact the person gave in what the model says."""
+    from language_models import generate
+    from language_models.matching import contains
+
+    wordings = entry["wordings"]
+    prompts = [
+        wording.format(request["person"]["name"])
+        for fact in request["facts"]
+        for wording in wordings[fact]["change"]
+    ]
+    texts = generate(
+        lm,
+        prompts,
+        max_new_tokens=request["max_new_tokens"],
+        progress=_staged(report, "Asking the model"),
+    )
+    hits = sum(contains(text, request["person"]["contact"]) for text in texts)
+    return {
+        "id": entry["id"],
+        "affected": hits > 0,
+        "summary": {
+            "how": (
+                "Nobody of that name is on file, so there are no values to compare with. The model "
+                "was asked for every kind of fact under the name; its answers were searched for "
+                "the contact address that was given."
+            ),
+            "probes": len(prompts),
+            "facts": [{"fact": "contact", "probes": len(prompts), "hits": hits}],
+            "trace": None,
+        },
+        "evidence": [],
+    }
+
+
+def _trace(
+    lm: LanguageModel,
+    name: str,
+    facts: dict[str, str],
+    wordings: dict[str, Any],
+    report: Report,
+) -> dict[str, Any]:
+    from language_models.tracing import TraceCase, trace
+
+    report("Tracing where the facts are", 0, 1)
+    cases = [
+        TraceCase(subject=name, prompt=wordings[fact]["change"][0], answer=value)
+        for fact, value in facts.items()
+    ]
+    return trace(lm, cases, seed=0).as_dict()
+
+
+# --- Apply ---
+
+
+def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Measure before, change, keep the changed model and the sealed delta, prove the way back."""
+    from language_models import load, save
+    from language_models.checkpoint import state_digest
+
+    report("Loading the model", 0, 1)
+    lm = load(request["path"])
+    plan = Plan.from_dict(request["plan"])
+    hash_before = state_digest(lm.model)
+    before = measure(lm, plan, progress=_staged(report, "Measuring before"))
+    started = time.monotonic()
+    changed = (
+        _edit(lm, request, report) if request["method"] == "rome" else _unlearn(lm, request, report)
+    )
+    hash_after = changed.delta.apply(lm)
+    seconds = time.monotonic() - started
+    checkpoint = save(lm, request["folder"])
+    hash_reverted = changed.delta.revert(lm)
+    key = DataKey(base64.b64decode(request["seal"]["key"]), request["seal"]["wrapped"])
+    delta = Path(request["folder"]).with_suffix(".delta")
+    delta.write_bytes(seal(key, changed.delta.to_bytes()))
+    return {
+        "before": before.as_dict(),
+        "digest": checkpoint.digest,
+        "folder": str(request["folder"]),
+        "delta": str(delta),
+        "hash_before": hash_before,
+        "hash_after": hash_after,
+        "hash_reverted": hash_reverted,
+        "details": changed.details,
+        "seconds": round(seconds, 2),
+        "software": _software(),
+    }
+
+
+def _edit(lm: LanguageModel, request: dict[str, Any], report: Report) -> Any:
+    from editing import EditRequest, edit
+
+    wordings, person = request["wordings"], request["person"]
+    requests = [
+        EditRequest(
+            subject=person["name"],
+            prompt=wordings[fact]["change"][0],
+            target=target,
+            paraphrases=tuple(wordings[fact]["change"][1:]),
+            neighbours=tuple(request["neighbours"]),
+        )
+        for fact, target in request["changes"].items()
+    ]
+    return edit(lm, requests, method="rome", progress=_staged(report, "Editing the weights"))
+
+
+def _unlearn(lm: LanguageModel, request: dict[str, Any], report: Report) -> Any:
+    from unlearning import unlearn
+
+    return unlearn(
+        lm,
+        forget=request["forget"],
+        retain=request["retain"],
+        method=request["method"],
+        progress=_staged(report, "Unlearning"),
+    )
+
+
+def _software() -> dict[str, str]:
+    import torch
+    import transformers
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+# --- Verify ---
+
+
+def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Measure the candidate by the plan that was frozen before the change, and judge."""
+    from language_models import load
+
+    report("Loading the candidate", 0, 1)
+    lm = load(request["path"])
+    plan = Plan.from_dict(request["plan"])
+    after = measure(lm, plan, progress=_staged(report, "Measuring after"))
+    verdict = compare(Measurement.from_dict(request["before"]), after, request["thresholds"])
+    return {"after": after.as_dict(), "verdict": verdict.as_dict()}
+
+
+def _staged(report: Report, stage: str) -> Report:
+    return lambda _stage, done, total: report(stage, done, total)

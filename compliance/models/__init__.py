@@ -1,0 +1,41 @@
+"""Tables only. The rules live in flow.py and steps/."""
+
+from .audit import AuditEvent
+from .case import Case, Clock, IdentityCheck, Kind, Outcome, Subject
+from .decision import Decision, DecisionOutcome
+from .document import Document, DocumentKind
+from .job import Job, JobKind, JobState, JobStep
+from .organisation import Organisation, Role, User
+from .registry import Dataset, DatasetVersion, LanguageModel, ModelVersion, VersionState
+from .target import Application, Target, TargetKind, TargetState, Verification
+
+__all__ = [
+    "Application",
+    "AuditEvent",
+    "Case",
+    "Clock",
+    "Dataset",
+    "DatasetVersion",
+    "Decision",
+    "DecisionOutcome",
+    "Document",
+    "DocumentKind",
+    "IdentityCheck",
+    "Job",
+    "JobKind",
+    "JobState",
+    "JobStep",
+    "Kind",
+    "LanguageModel",
+    "ModelVersion",
+    "Organisation",
+    "Outcome",
+    "Role",
+    "Subject",
+    "Target",
+    "TargetKind",
+    "TargetState",
+    "User",
+    "Verification",
+    "VersionState",
+]

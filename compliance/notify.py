@@ -1,0 +1,58 @@
+"""E-mails: a reference and a link, never what a case is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+
+if TYPE_CHECKING:
+    from .models import Case
+
+
+def _send(case: Case, address: str, subject: str, body: str) -> None:
+    message = EmailMessage(
+        subject=f"[{case.reference}] {subject}",
+        body=f"{body}\n\n{case.organisation.name}\nData protection: {case.organisation.contact}\n",
+        to=[address],
+    )
+    transaction.on_commit(message.send)
+
+
+def _status_link() -> str:
+    return f"{settings.PUBLIC_URL}/status/"
+
+
+def acknowledge(case: Case) -> None:
+    """Tell the requester that the request arrived and by when it is answered."""
+    _send(
+        case,
+        case.subject.details["contact"],
+        "We received your request",
+        f"We received your request on {case.received_at:%d %B %Y} and answer it by "
+        f"{case.due_at:%d %B %Y}.\nFollow it with the reference above and the secret that was "
+        f"shown to you: {_status_link()}",
+    )
+
+
+def send_code(case: Case, address: str, code: str, minutes: int) -> None:
+    """Send the one-time code to the address on file."""
+    _send(
+        case,
+        address,
+        "Your one-time code",
+        f"Your one-time code is {code}\nIt can be used once, within {minutes} minutes, at "
+        f"{_status_link()}\nIf you did not file this request, tell us.",
+    )
+
+
+def letter_ready(case: Case) -> None:
+    """Tell the requester that the answer lies on the status page."""
+    _send(
+        case,
+        case.subject.details["contact"],
+        "Our answer to your request",
+        f"Our answer is ready. Read and download the letter at {_status_link()}",
+    )

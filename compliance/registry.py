@@ -1,0 +1,252 @@
+"""Models, datasets and their versions: register, look up, promote, discard, roll back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from search.profiles import Profile, by_name, profiles
+
+from . import audit, jobs, store
+from .models import (
+    Application,
+    Case,
+    Dataset,
+    DatasetVersion,
+    Job,
+    JobKind,
+    JobState,
+    LanguageModel,
+    ModelVersion,
+    Organisation,
+    Role,
+    VersionState,
+)
+from .permissions import SYSTEM, Actor, NotAllowed, has_role, require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class RegistrationError(Exception):
+    """A model or dataset cannot be registered; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class OnFile:
+    """A person in the organisation's records."""
+
+    dataset: int
+    profile: Profile
+
+    @property
+    def subject_id(self) -> str:
+        return self.profile.subject
+
+    @property
+    def email(self) -> str:
+        return self.profile.email
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is sealed on the case's subject."""
+        return {"dataset": self.dataset, **self.profile.as_dict()}
+
+
+# --- Register ---
+
+
+@transaction.atomic
+def register_dataset(
+    organisation: Organisation, *, name: str, records: bytes, actor: Actor, description: str = ""
+) -> DatasetVersion:
+    """Keep a JSONL dataset keyed by subject as the first version. Raises RegistrationError."""
+    lines = records.decode().splitlines()
+    for number, line in enumerate(lines, 1):
+        _check_record(line, number)
+    dataset = Dataset.objects.create(organisation=organisation, name=name, description=description)
+    version = DatasetVersion.objects.create(
+        dataset=dataset,
+        digest=store.put_dataset(records),
+        records=len(lines),
+        state=VersionState.CURRENT,
+        created_at=timezone.now(),
+    )
+    audit.record("dataset.registered", actor=actor, digest=version.digest, records=len(lines))
+    return version
+
+
+def _check_record(line: str, number: int) -> None:
+    try:
+        row = json.loads(line)
+        complete = isinstance(row, dict) and {"id", "subject", "kind", "text"} <= row.keys()
+    except json.JSONDecodeError:
+        complete = False
+    if not complete:
+        raise RegistrationError(
+            f"Line {number} is not a record: JSON with id, subject, kind and text is needed."
+        )
+
+
+@transaction.atomic
+def register_model(
+    organisation: Organisation,
+    *,
+    name: str,
+    folder: Path,
+    wordings: dict[str, Any],
+    actor: Actor,
+    description: str = "",
+    training_ours: bool = False,
+    dataset: Dataset | None = None,
+) -> ModelVersion:
+    """Copy a checkpoint into the store as a model's first version.
+
+    Raises RegistrationError for anything but a safetensors checkpoint of a supported family.
+    """
+    from language_models.checkpoint import open_checkpoint
+    from language_models.errors import LetheError
+
+    try:
+        checkpoint = open_checkpoint(folder)
+    except LetheError as error:
+        raise RegistrationError(str(error)) from error
+    config = json.loads((folder / "config.json").read_text())
+    work = store.model_path(checkpoint.digest).with_suffix(".incoming")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for file in checkpoint.manifest:
+        shutil.copyfile(folder / file, work / file)
+    (work / "manifest.json").write_text(json.dumps({"files": checkpoint.manifest}, indent=1))
+    store.adopt_model(work, checkpoint.digest)
+    model = LanguageModel.objects.create(
+        organisation=organisation,
+        name=name,
+        description=description,
+        family=config["model_type"],
+        training_ours=training_ours,
+        dataset=dataset,
+        wordings=store.put_json(wordings),
+    )
+    version = ModelVersion.objects.create(
+        model=model,
+        digest=checkpoint.digest,
+        state=VersionState.CURRENT,
+        created_at=timezone.now(),
+    )
+    audit.record("model.registered", actor=actor, digest=version.digest, family=model.family)
+    return version
+
+
+# --- Look up ---
+
+
+def current_model(model: LanguageModel) -> ModelVersion:
+    return model.versions.get(state=VersionState.CURRENT)
+
+
+def current_dataset(dataset: Dataset) -> DatasetVersion:
+    return dataset.versions.get(state=VersionState.CURRENT)
+
+
+def find_on_file(organisation: Organisation, *, name: str) -> list[OnFile]:
+    """Everybody of that name, in either script, in the organisation's current datasets."""
+    found = []
+    for dataset in Dataset.objects.filter(organisation=organisation).order_by("pk"):
+        lines = store.get_dataset(current_dataset(dataset).digest).decode().splitlines()
+        found += [OnFile(dataset.pk, person) for person in by_name(profiles(lines), name)]
+    return found
+
+
+# --- Versions ---
+
+
+def candidates(case: Case) -> list[ModelVersion | DatasetVersion]:
+    """Versions made for the case that are not in force yet."""
+    found: list[ModelVersion | DatasetVersion] = []
+    for table in (ModelVersion, DatasetVersion):
+        found += table.objects.filter(made_for__case=case, state=VersionState.CANDIDATE)
+    return found
+
+
+def promote(case: Case) -> None:
+    """Put the case's candidates into force; the former versions stay for rollback."""
+    for version in candidates(case):
+        siblings = (
+            version.model.versions
+            if isinstance(version, ModelVersion)
+            else version.dataset.versions
+        )
+        replaced = siblings.filter(state=VersionState.CURRENT, pk=version.parent_id).update(
+            state=VersionState.FORMER
+        )
+        if replaced != 1:
+            raise NotAllowed("Another version came into force meanwhile.")
+        version.state = VersionState.CURRENT
+        version.save(update_fields=["state"])
+        audit.record(
+            "version.promoted",
+            actor=SYSTEM,
+            case=case,
+            digest=version.digest,
+            replaces=version.parent.digest,
+        )
+    transaction.on_commit(ring_waiting)
+
+
+def discard_candidates(case: Case) -> None:
+    """Drop the case's candidates: the versions in force never changed."""
+    for version in candidates(case):
+        version.state = VersionState.DISCARDED
+        version.save(update_fields=["state"])
+        audit.record("version.discarded", actor=SYSTEM, case=case, digest=version.digest)
+    transaction.on_commit(ring_waiting)
+
+
+def ring_waiting() -> None:
+    """A model is free again: ring for the applications that wait for one."""
+    waiting = Job.objects.filter(kind=JobKind.APPLY, state=JobState.READY)
+    for job_id in waiting.values_list("pk", flat=True):
+        jobs.ring(job_id)
+
+
+@transaction.atomic
+def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
+    """Put the parent of the version in force back into force, its files verified first.
+
+    Allowed until the case that made the version is closed. Raises NotAllowed or StoreError.
+    """
+    require(has_role(actor, (Role.STEWARD,)))
+    if actor.user is None or actor.user.organisation_id != version.model.organisation_id:
+        raise NotAllowed("This model belongs to another organisation.")
+    if version.state != VersionState.CURRENT or version.parent is None:
+        raise NotAllowed("Only the version in force can be rolled back, and only to its parent.")
+    case = version.made_for.case
+    if case.closed_at is not None:
+        raise NotAllowed("The case of this version is closed; its former version is not kept.")
+    from language_models.checkpoint import open_checkpoint
+
+    parent = version.parent
+    if open_checkpoint(store.model_path(parent.digest)).digest != parent.digest:
+        raise store.StoreError("The former version is not what its name says.")
+    version.state = VersionState.DISCARDED
+    version.save(update_fields=["state"])
+    parent.state = VersionState.CURRENT
+    parent.save(update_fields=["state"])
+    audit.record(
+        "version.rolled_back", actor=actor, case=case, digest=version.digest, to=parent.digest
+    )
+    return parent
+
+
+def applications_of(case: Case):
+    """Every application of the case, earliest first."""
+    return (
+        Application.objects.filter(target__case=case)
+        .select_related("target", "decision", "verification")
+        .order_by("pk")
+    )

@@ -1,0 +1,35 @@
+"""Start the processes of one machine: web server and worker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from django.conf import settings
+
+
+def web_server(bind: str) -> subprocess.Popen:
+    """gunicorn with two processes."""
+    return _start("gunicorn", "config.wsgi:application", "--bind", bind, "--workers", "2")
+
+
+def celery_worker(concurrency: int) -> subprocess.Popen:
+    """A Celery worker with the sweeper's clock in it."""
+    return _start(
+        "celery",
+        "--app=config",
+        "worker",
+        "--beat",
+        f"--concurrency={concurrency}",
+        "--loglevel=WARNING",
+        "--without-gossip",
+        "--without-mingle",
+    )
+
+
+def _start(module: str, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=settings.BASE_DIR,
+        stdin=subprocess.DEVNULL,
+    )

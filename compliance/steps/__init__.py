@@ -1,0 +1,1 @@
+"""The six steps, one file each, and what ends a case. Steps write; nothing else does."""

@@ -1,0 +1,97 @@
+"""Step 6, verification: the candidate measured against the plan frozen before the change.
+
+All thresholds held for all targets: the candidates come into force. Otherwise they are discarded
+and the case goes back to method selection with its figures, never forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from compliance import audit, flow, policy, registry, store
+from compliance.models import (
+    Application,
+    DecisionOutcome,
+    Job,
+    Outcome,
+    Target,
+    TargetKind,
+    TargetState,
+    Verification,
+)
+from compliance.permissions import SYSTEM
+from compliance.statuses import Status
+from compliance.subjects import person
+
+
+def _application(target: Target) -> Application:
+    return Application.objects.get(
+        decision__target=target, decision__outcome=DecisionOutcome.APPROVED
+    )
+
+
+def prepare(job: Job) -> dict[str, Any]:
+    """What the child process is to measure."""
+    target = job.target
+    application = _application(target)
+    common = {"plan": store.get_json(application.plan), "before": application.before}
+    if target.kind == TargetKind.MODEL:
+        return common | {
+            "operation": "verify_model",
+            "path": str(store.model_path(application.model_after.digest)),
+            "thresholds": policy.policy().thresholds,
+        }
+    return common | {
+        "operation": "verify_dataset",
+        "person": person(target.case),
+        "former_value": _former_value(target),
+        "records_before": store.get_dataset(application.dataset_before.digest).decode(),
+        "records_after": store.get_dataset(application.dataset_after.digest).decode(),
+    }
+
+
+def _former_value(target: Target) -> str:
+    subject = target.case.subject
+    fact = subject.details["fact"]
+    return subject.on_file["facts"].get(fact, "") if fact and subject.on_file else ""
+
+
+def record(job: Job, result: dict[str, Any]) -> None:
+    """Keep the figures; when every target is measured, promote all or discard all."""
+    target = job.target
+    passed = result["verdict"]["passed"]
+    Verification.objects.create(
+        application=_application(target),
+        after=result["after"],
+        verdict=result["verdict"],
+        passed=passed,
+        verified_at=timezone.now(),
+    )
+    target.state = TargetState.VERIFIED if passed else TargetState.FAILED
+    target.save(update_fields=["state"])
+    case = target.case
+    audit.record(
+        "change.verified",
+        actor=SYSTEM,
+        case=case,
+        target=target.pk,
+        passed=passed,
+        plan=_application(target).plan_digest,
+    )
+    affected = case.targets.filter(affected=True)
+    if affected.filter(state=TargetState.APPLIED).exists():
+        return
+    if affected.filter(state=TargetState.FAILED).exists():
+        registry.discard_candidates(case)
+        flow.move(case, to=Status.METHOD, actor=SYSTEM, reason="verification did not hold")
+        return
+    registry.promote(case)
+    case.outcome = Outcome.FULFILLED
+    case.save(update_fields=["outcome"])
+    flow.move(case, to=Status.DOCUMENTATION, actor=SYSTEM, reason="verification held")
+
+
+def failed(job: Job, reason: str) -> None:
+    """The candidate was not measured; the officer may start the measurement again."""

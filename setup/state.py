@@ -1,0 +1,54 @@
+"""Run-time state of one installation: `python -m setup.state FOLDER [--fresh]`.
+
+Folders, keys, database, demo certificate. Runs inside the virtual environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+
+def write_key(path: Path, content: str) -> None:
+    """A key file readable by its owner alone, unless there is one already."""
+    if path.exists():
+        return
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(content)
+
+
+def main() -> int:
+    """Make what is missing in the folder; with --fresh start with an empty one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--fresh", action="store_true", help="remove what is there first")
+    options = parser.parse_args()
+    var = options.folder.resolve()
+    if options.fresh and (var / "keys").is_dir():
+        shutil.rmtree(var)
+    for name in ("keys", "store", "work", "mail", "broker/ring", "broker/control"):
+        (var / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_key(var / "keys/django.key", secrets.token_urlsafe(50))
+    write_key(var / "keys/vault.key", base64.b64encode(secrets.token_bytes(32)).decode())
+    os.environ["LETHE_VAR"] = str(var)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", interactive=False, verbosity=0)
+    if not (var / "keys/signing").exists():
+        from reports.signature import make_demo_certificate
+
+        make_demo_certificate(var / "keys/signing", "Lethe demonstration")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
