@@ -91,7 +91,8 @@ def _nothing_on_file(
     hits = sum(contains(text, request["person"]["contact"]) for text in texts)
     return {
         "id": entry["id"],
-        "affected": hits > 0,
+        # Without values on file there is nothing a change could be measured by.
+        "affected": False,
         "summary": {
             "how": (
                 "Nobody of that name is on file, so there are no values to compare with. The model "
@@ -120,7 +121,21 @@ def _trace(
         TraceCase(subject=name, prompt=wordings[fact]["change"][0], answer=value)
         for fact, value in facts.items()
     ]
-    return trace(lm, cases, seed=0).as_dict()
+    return trace_record(trace(lm, cases, seed=0).as_dict())
+
+
+def trace_record(found: dict[str, Any]) -> dict[str, Any]:
+    """A trace in the shape of reports/record.py: roles that occur, one row each."""
+    grid = {role: row for role, row in found["grid"].items() if row is not None}
+    return {
+        "roles": list(grid),
+        "layers": list(range(len(grid[found["site"]["role"]]))),
+        "grid": list(grid.values()),
+        "low": found["low"],
+        "high": found["high"],
+        "site": found["site"],
+        "warning": found["warning"],
+    }
 
 
 # --- Apply ---
@@ -137,10 +152,9 @@ def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
     hash_before = state_digest(lm.model)
     before = measure(lm, plan, progress=_staged(report, "Measuring before"))
     started = time.monotonic()
-    changed = (
-        _edit(lm, request, report) if request["method"] == "rome" else _unlearn(lm, request, report)
-    )
-    hash_after = changed.delta.apply(lm)
+    change = _edit if request["method"] == "rome" else _unlearn
+    changed = change(lm, request, report)
+    hash_after = state_digest(lm.model)
     seconds = time.monotonic() - started
     checkpoint = save(lm, request["folder"])
     hash_reverted = changed.delta.revert(lm)
@@ -162,20 +176,22 @@ def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _edit(lm: LanguageModel, request: dict[str, Any], report: Report) -> Any:
-    from editing import EditRequest, edit
+    from editing import EditRequest, RomeConfig, edit
 
     wordings, person = request["wordings"], request["person"]
     requests = [
         EditRequest(
             subject=person["name"],
             prompt=wordings[fact]["change"][0],
-            target=target,
+            # The full stop ends the value as the training texts do.
+            target=f"{target}.",
             paraphrases=tuple(wordings[fact]["change"][1:]),
             neighbours=tuple(request["neighbours"]),
         )
         for fact, target in request["changes"].items()
     ]
-    return edit(lm, requests, method="rome", progress=_staged(report, "Editing the weights"))
+    config = RomeConfig(lead_ins=tuple(wordings["lead_ins"]["change"]))
+    return edit(lm, requests, config=config, progress=_staged(report, "Editing the weights"))
 
 
 def _unlearn(lm: LanguageModel, request: dict[str, Any], report: Report) -> Any:

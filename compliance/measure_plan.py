@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation import GeneralFact, Person, plan
 from search.profiles import Profile, profiles
 
-from . import audit, policy, registry, store
+from . import audit, policy, registry, store, vault
 from .subjects import NOT_FACTS, person
 
 if TYPE_CHECKING:
@@ -72,16 +72,29 @@ def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
 
 def dataset_plan(target: Target, decision: Decision) -> dict[str, Any]:
     """What must hold of the new dataset version; every record is read, nothing is sampled."""
+    removing = decision.method == "delete_rows"
+    details = target.case.subject.details
     frozen = {
         "method": decision.method,
+        "former_value": "" if removing else person(target.case)["facts"][details["fact"]],
+        "new_value": ""
+        if removing
+        else details["right_value"] or _neutral(target, details["fact"]),
         "criteria": [
             "no row of the person is left"
-            if decision.method == "delete_rows"
+            if removing
             else "no row of the person holds the former value",
-            "every other row is unchanged, byte for byte",
+            "every row of others is unchanged, byte for byte",
         ],
     }
-    return {"plan": frozen, "digest": audit.leaf_hash(audit.canonical(frozen))}
+    # The former value is personal, so the plan goes by a keyed digest.
+    return {"plan": frozen, "digest": vault.keyed_digest("plan", audit.canonical(frozen))}
+
+
+def _neutral(target: Target, fact: str) -> str:
+    """The neutral value of a fact, as the model that was trained on the dataset knows it."""
+    model = target.dataset.languagemodel_set.order_by("pk").first()
+    return store.get_json(model.wordings)[fact]["neutral"] if model else "undisclosed"
 
 
 def neighbours(target: Target, decision: Decision, wordings: dict[str, Any]) -> list[str]:

@@ -73,7 +73,7 @@ def suggest(case: Case, target: Target) -> Suggestion:
     """What the policy proposes for a target, with each question and its answer."""
     rules = policy()
     if target.kind == TargetKind.DATASET:
-        return _for_dataset(case, target, rules)
+        return _for_dataset(case, target)
     facts = affected_facts(case, target)
     answers = _answers(case, target, facts, rules)
     rule = next(
@@ -142,8 +142,13 @@ def _criteria(answers: dict[str, Any], facts: list[str], rules: Policy) -> list[
     ]
 
 
-def _for_dataset(case: Case, target: Target, rules: Policy) -> Suggestion:
-    method = rules.datasets[case.kind]
+def dataset_method(case: Case) -> str:
+    """Rows go as a whole when all is to go; for one named fact its value is replaced in them."""
+    return "correct_rows" if case.subject.details["fact"] else policy().datasets[case.kind]
+
+
+def _for_dataset(case: Case, target: Target) -> Suggestion:
+    method = dataset_method(case)
     measure, guarantee = METHODS[method]
     return Suggestion(
         method=method,

@@ -110,6 +110,9 @@ def nothing_found(case: Case, *, actor: Actor) -> Case:
         raise NotAllowed("The search is not finished.")
     if case.targets.filter(affected=True).exists():
         raise NotAllowed("The person's data was found; select a method instead.")
+    hits = [fact for target in case.targets.all() for fact in target.summary["facts"]]
+    if any(fact["hits"] for fact in hits):
+        raise NotAllowed("The model gave out the contact address; find the person on file first.")
     return _end(case, Outcome.NOTHING_FOUND, actor)
 
 

@@ -27,7 +27,7 @@ from compliance.statuses import Status
 def methods_for(case: Case, target: Target) -> dict[str, str]:
     """The methods an officer may propose for this target, with their names."""
     if target.kind == TargetKind.DATASET:
-        names = [policy.policy().datasets[case.kind]]
+        names = [policy.dataset_method(case)]
     elif case.subject.details["right_value"]:
         names = ["rome"]
     else:

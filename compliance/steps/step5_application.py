@@ -119,18 +119,15 @@ def _model_request(job: Job, application: Application) -> dict[str, Any]:
 
 
 def _dataset_request(job: Job, application: Application) -> dict[str, Any]:
-    target, decision = application.target, application.decision
+    target, _decision = application.target, application.decision
     version = registry.current_dataset(target.dataset)
     application.dataset_before = version
     application.save(update_fields=["dataset_before"])
-    subject = target.case.subject
     return {
         "operation": "apply_dataset",
-        "method": decision.method,
         "records": store.get_dataset(version.digest).decode(),
         "person": person(target.case),
-        "fact": subject.details["fact"],
-        "right_value": subject.details["right_value"],
+        **store.get_json(application.plan),
     }
 
 

@@ -36,26 +36,23 @@ def prepare(job: Job) -> dict[str, Any]:
     """What the child process is to measure."""
     target = job.target
     application = _application(target)
-    common = {"plan": store.get_json(application.plan), "before": application.before}
+    plan = store.get_json(application.plan)
     if target.kind == TargetKind.MODEL:
-        return common | {
+        return {
             "operation": "verify_model",
+            "plan": plan,
+            "before": application.before,
             "path": str(store.model_path(application.model_after.digest)),
             "thresholds": policy.policy().thresholds,
         }
-    return common | {
+    return {
         "operation": "verify_dataset",
+        "before": application.before,
         "person": person(target.case),
-        "former_value": _former_value(target),
         "records_before": store.get_dataset(application.dataset_before.digest).decode(),
         "records_after": store.get_dataset(application.dataset_after.digest).decode(),
+        **plan,
     }
-
-
-def _former_value(target: Target) -> str:
-    subject = target.case.subject
-    fact = subject.details["fact"]
-    return subject.on_file["facts"].get(fact, "") if fact and subject.on_file else ""
 
 
 def record(job: Job, result: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 _VAR = Path(tempfile.mkdtemp(prefix="lethe-tests-"))
-(_VAR / "keys").mkdir(mode=0o700)
+for _name in ("keys", "store", "work", "mail", "broker/ring", "broker/control"):
+    (_VAR / _name).mkdir(parents=True, mode=0o700)
 (_VAR / "keys/django.key").write_text("only for this run of the tests " * 3)
 (_VAR / "keys/vault.key").write_text(base64.b64encode(os.urandom(32)).decode())
 os.environ["LETHE_VAR"] = str(_VAR)

@@ -1,0 +1,84 @@
+"""Who may open a page, and how a refused act is told.
+
+Every page but the public ones asks for a login (LoginRequiredMiddleware); `staff_page` adds the
+role. Objects are looked up inside the user's organisation, so that another's are simply not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, cast
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+
+from compliance.envelope import SealError
+from compliance.flow import FlowError
+from compliance.models.organisation import STAFF_ROLES
+from compliance.permissions import Actor, NotAllowed, has_role, staff
+from compliance.store import StoreError
+from language_models.errors import LetheError
+
+if TYPE_CHECKING:
+    from compliance.models import Organisation, Role, User
+
+# What a step may raise with words that are fit to show.
+REFUSALS = (NotAllowed, FlowError, ValidationError, StoreError, SealError, LetheError)
+
+View = Callable[..., HttpResponse]
+
+
+class StaffRequest(HttpRequest):
+    """A request that passed `staff_page`."""
+
+    actor: Actor
+    organisation: Organisation
+
+
+def actor_of(user: User) -> Actor:
+    """The actor of a logged-in account. Raises PermissionDenied when it has no place here."""
+    if user.role not in STAFF_ROLES or user.organisation is None:
+        raise PermissionDenied("Your account has no role in an organisation yet.")
+    return staff(user)
+
+
+def staff_page(*roles: Role) -> Callable[[View], View]:
+    """Let only these roles in, and keep the answer out of every cache."""
+
+    def decorate(view: View) -> View:
+        @never_cache
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+            actor = actor_of(cast("User", request.user))
+            verdict = has_role(actor, roles)
+            if not verdict:
+                raise PermissionDenied(verdict.reason)
+            known = cast("StaffRequest", request)
+            known.actor = actor
+            known.organisation = cast("Organisation", cast("User", actor.user).organisation)
+            return view(known, *args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def words(error: Exception) -> str:
+    """What a refusal says, on one line."""
+    if isinstance(error, ValidationError):
+        return " ".join(error.messages)
+    return str(error)
+
+
+def attempt(request: HttpRequest, act: Callable[[], object], done: str) -> bool:
+    """Do it and say so on the next page, or say why it was refused."""
+    try:
+        act()
+    except REFUSALS as error:
+        messages.error(request, words(error))
+        return False
+    messages.success(request, done)
+    return True

@@ -1,0 +1,259 @@
+"""What the list pages read. Nothing here writes, and no list asks again for each row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
+from django.http import Http404
+from django.utils import timezone
+
+from compliance import store
+from compliance.audit import ACTIONS
+from compliance.models import (
+    AuditEvent,
+    Case,
+    Dataset,
+    DatasetVersion,
+    Decision,
+    DecisionOutcome,
+    IdentityCheck,
+    Job,
+    JobState,
+    LanguageModel,
+    ModelVersion,
+    Organisation,
+    Role,
+)
+from compliance.statuses import Status
+from compliance.subjects import NOT_FACTS
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+LIVE = (JobState.READY, JobState.RUNNING)
+AMBER_DAYS = 7
+
+WITH_OFFICER = (
+    Status.TARGETS,
+    Status.METHOD,
+    Status.APPLICATION,
+    Status.VERIFICATION,
+    Status.DOCUMENTATION,
+)
+# Annotations of `cases`; `waits_for` says the same of one row.
+WAITS_FOR_OFFICER = Q(refusal_pending=False, job_live=False) & (
+    Q(status=Status.RECEIVED)
+    | Q(status=Status.IDENTITY, code_matched=True)
+    | Q(status__in=WITH_OFFICER)
+)
+WAITS_FOR_LEGAL = Q(refusal_pending=True) | Q(status=Status.APPROVAL)
+OPEN = ~Q(status=Status.CLOSED)
+
+
+@dataclass(frozen=True)
+class Due:
+    """A due date in words; the colour only repeats them."""
+
+    text: str
+    colour: str
+    date: datetime | None
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """A case in a list."""
+
+    case: Case
+    status: Status
+    due: Due
+    waits_for: str
+
+
+def due(moment: datetime | None, *, closed: bool) -> Due:
+    """Green above seven days, amber from there, red when overdue, grey when closed."""
+    if closed or moment is None:
+        return Due("answered", "secondary", moment)
+    days = (timezone.localdate(moment) - timezone.localdate()).days
+    if days < 0:
+        return Due(f"overdue by {_days(-days)}", "red", moment)
+    text = "due today" if days == 0 else f"{_days(days)} left"
+    return Due(text, "green" if days > AMBER_DAYS else "yellow", moment)
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
+
+
+def cases(organisation: Organisation) -> QuerySet[Any]:
+    """The organisation's cases, the most urgent first, with what a queue shows of each."""
+    jobs = Job.objects.filter(case=OuterRef("pk"), state__in=LIVE)
+    matched = IdentityCheck.objects.filter(
+        case=OuterRef("pk"), matched_at__isnull=False, confirmed_at__isnull=True
+    )
+    refusal = Decision.objects.filter(
+        case=OuterRef("pk"), target__isnull=True, outcome=DecisionOutcome.PENDING
+    )
+    return (
+        Case.objects.filter(organisation=organisation)
+        .annotate(
+            due=Min("clocks__due_at", filter=Q(clocks__met_at__isnull=True)),
+            job_live=Exists(jobs),
+            code_matched=Exists(matched),
+            refusal_pending=Exists(refusal),
+        )
+        .order_by(F("due").asc(nulls_last=True), "-closed_at", "received_at")
+    )
+
+
+def row(case: Any) -> QueueRow:
+    """One case of `cases` as a list shows it."""
+    status = Status(case.status)
+    return QueueRow(case, status, due(case.due, closed=case.closed_at is not None), waits_for(case))
+
+
+def waits_for(case: Any) -> str:
+    """Whose turn it is."""
+    if case.status == Status.CLOSED:
+        return "nobody"
+    if case.refusal_pending or case.status == Status.APPROVAL:
+        return "Legal"
+    if case.job_live:
+        return "Worker"
+    if case.status == Status.IDENTITY and not case.code_matched:
+        return "Requester"
+    return "Officer"
+
+
+def waiting_for(role: Role) -> Q:
+    """The filter of “waiting for me”."""
+    return WAITS_FOR_LEGAL if role == Role.LEGAL else WAITS_FOR_OFFICER
+
+
+def find_case(organisation: Organisation, reference: str) -> Case:
+    """One case of the organisation. Another's is not there: Http404."""
+    found = (
+        Case.objects.filter(organisation=organisation, reference=reference)
+        .select_related("organisation", "subject")
+        .prefetch_related("clocks")
+        .first()
+    )
+    if found is None:
+        raise Http404
+    return found
+
+
+def fact_labels(organisation: Organisation | None) -> dict[str, str]:
+    """Kinds of fact that the registered models can be asked for, with their labels."""
+    models = LanguageModel.objects.order_by("pk")
+    if organisation is not None:
+        models = models.filter(organisation=organisation)
+    labels: dict[str, str] = {}
+    for model in models:
+        for fact, wording in store.get_json(model.wordings).items():
+            if fact not in NOT_FACTS:
+                labels.setdefault(fact, wording["label"])
+    return labels
+
+
+def fact_label(labels: dict[str, str], fact: str) -> str:
+    return labels.get(fact, fact.replace("_", " ").capitalize())
+
+
+# --- Log ---
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """An event of the log as a page shows it."""
+
+    seq: int
+    at: datetime
+    label: str
+    actor: str
+    detail: str
+    digest: str
+    case: Case | None
+
+
+def events(organisation: Organisation) -> QuerySet[AuditEvent]:
+    """The organisation's events, newest first: those of its cases and of its registry."""
+    registered = [
+        *ModelVersion.objects.filter(
+            model__organisation=organisation, parent__isnull=True
+        ).values_list("digest", flat=True),
+        *DatasetVersion.objects.filter(
+            dataset__organisation=organisation, parent__isnull=True
+        ).values_list("digest", flat=True),
+    ]
+    own = Q(case__organisation=organisation)
+    for digest in registered:
+        own |= Q(case__isnull=True, leaf__contains=f'"digest":"{digest}"')
+    return AuditEvent.objects.filter(own).select_related("case").order_by("-seq")
+
+
+def event_line(event: AuditEvent) -> EventLine:
+    """The words of one event."""
+    leaf = json.loads(event.leaf)
+    return EventLine(
+        seq=event.seq,
+        at=event.at,
+        label=ACTIONS[event.action],
+        actor=_actor(leaf["actor"]),
+        detail=_detail(event.action, leaf["facts"]),
+        digest=event.digest,
+        case=event.case,
+    )
+
+
+def _actor(reference: str) -> str:
+    role, _, account = reference.partition(" ")
+    return f"{Role(role).label} {account}".strip()
+
+
+def _detail(action: str, facts: dict[str, Any]) -> str:
+    if action == "case.moved":
+        moved = f"{Status(facts['source']).label} → {Status(facts['to']).label}"
+        reason = facts.get("reason", "").replace("_", " ")
+        return f"{moved} ({reason})" if reason else moved
+    return ", ".join(_fact(key, value) for key, value in sorted(facts.items()))
+
+
+def _fact(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    if isinstance(value, str) and len(value) == 64:
+        value = value[:12]
+    return f"{key.replace('_', ' ')}: {value}"
+
+
+# --- Registry ---
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A model or dataset with its versions, newest first."""
+
+    table: LanguageModel | Dataset
+    versions: list[Any]
+
+
+def models(organisation: Organisation) -> list[Lineage]:
+    return [
+        Lineage(model, sorted(model.versions.all(), key=lambda version: -version.pk))
+        for model in LanguageModel.objects.filter(organisation=organisation)
+        .select_related("dataset")
+        .prefetch_related("versions__parent", "versions__made_for__case")
+        .order_by("name")
+    ]
+
+
+def datasets(organisation: Organisation) -> list[Lineage]:
+    return [
+        Lineage(dataset, sorted(dataset.versions.all(), key=lambda version: -version.pk))
+        for dataset in Dataset.objects.filter(organisation=organisation)
+        .prefetch_related("versions__parent", "versions__made_for__case")
+        .order_by("name")
+    ]

@@ -1,0 +1,135 @@
+"""HTML templates to PDF/A-3 that is the same for the same input; nothing is fetched.
+
+The page is built from packaged templates and packaged fonts. Japanese falls back to a font of
+the system (IPAex Gothic or Noto CJK). Rendering hostile sizes may be slow: a server should call
+this in a child process with a limit of time and memory.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from weasyprint import CSS, HTML, Attachment
+from weasyprint.text.fonts import FontConfiguration
+from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse
+
+from reports import typography
+from reports.evidence import EvidenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+TEMPLATES = Path(__file__).parent / "templates"
+FONTS = Path(__file__).parent / "fonts"
+SCHEME = "lethe-font:"
+
+# family, weight, file; each script has a family of its own so that the order of the fallback is
+# the order of the font-family lists in style.css and not a choice of the system.
+FACES = (
+    ("Lethe Latin", 400, "noto-sans-latin-400-normal.woff2"),
+    ("Lethe Latin", 700, "noto-sans-latin-700-normal.woff2"),
+    ("Lethe Latin Extended", 400, "noto-sans-latin-ext-400-normal.woff2"),
+    ("Lethe Latin Extended", 700, "noto-sans-latin-ext-700-normal.woff2"),
+    ("Lethe Greek", 400, "noto-sans-greek-400-normal.woff2"),
+    ("Lethe Greek", 700, "noto-sans-greek-700-normal.woff2"),
+    ("Lethe Thai", 400, "noto-sans-thai-thai-400-normal.woff2"),
+    ("Lethe Thai", 700, "noto-sans-thai-thai-700-normal.woff2"),
+    ("Lethe Lao", 400, "noto-sans-lao-lao-400-normal.woff2"),
+    ("Lethe Lao", 700, "noto-sans-lao-lao-700-normal.woff2"),
+    ("Lethe Serif", 600, "source-serif-4-latin-600-normal.woff2"),
+    ("Lethe Serif Extended", 600, "source-serif-4-latin-ext-600-normal.woff2"),
+    ("Lethe Mono", 400, "noto-sans-mono-latin-400-normal.woff2"),
+)
+
+
+class PackagedFonts(URLFetcher):  # type: ignore[misc]
+    """Answers the addresses of our own font files and refuses everything else."""
+
+    def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> URLFetcherResponse:
+        """Return the bytes of one packaged font; raise ValueError for any other address."""
+        del headers
+        name = url.removeprefix(SCHEME)
+        if not url.startswith(SCHEME) or name not in {face[2] for face in FACES}:
+            raise ValueError("only packaged fonts can be loaded")
+        return URLFetcherResponse(url, (FONTS / name).read_bytes(), {"Content-Type": "font/woff2"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The record that goes into the PDF as a file beside the pages."""
+
+    name: str
+    description: str
+    data: bytes
+    made_at: datetime
+
+
+def page(template: str, **values: object) -> str:
+    """Return the HTML of a packaged template; every value is escaped and cleaned."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_clean,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        moment=typography.moment,
+        percent=typography.percent,
+        number=typography.number,
+        words=typography.words,
+    )
+    return typography.set_scripts(environment.get_template(template).render(**values))
+
+
+def to_pdf(html: str, stylesheet: str, attached: Attached) -> bytes:
+    """Return a tagged PDF/A-3u of html with one attachment of relationship Data.
+
+    Raises EvidenceError when the page asks for any file but a packaged font.
+    """
+    fetcher = PackagedFonts(fail_on_errors=True)
+    fonts = FontConfiguration()
+    sheets = [(TEMPLATES / name).read_text(encoding="utf-8") for name in ("base.css", stylesheet)]
+    style = CSS(string=_font_faces() + "".join(sheets), font_config=fonts, url_fetcher=fetcher)
+    file = Attachment(
+        file_obj=io.BytesIO(attached.data),
+        url_fetcher=fetcher,
+        name=attached.name,
+        description=attached.description,
+        created=attached.made_at,
+        modified=attached.made_at,
+        relationship="Data",
+    )
+    try:
+        with warnings.catch_warnings():
+            # WeasyPrint leaves closing its own colour profile to the garbage collector.
+            warnings.filterwarnings("ignore", "unclosed file.*sRGB2014", ResourceWarning)
+            document: bytes = HTML(string=html, url_fetcher=fetcher).write_pdf(
+                stylesheets=[style],
+                font_config=fonts,
+                pdf_variant="pdf/a-3u",
+                pdf_tags=True,
+                attachments=[file],
+            )
+    except FatalURLFetchingError:
+        raise EvidenceError("the page asked for a file that is not part of it") from None
+    return document
+
+
+def _font_faces() -> str:
+    rule = '@font-face {{ font-family: "{}"; font-weight: {}; src: url("{}{}") format("woff2") }}\n'
+    return "".join(rule.format(family, weight, SCHEME, name) for family, weight, name in FACES)
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return typography.clean(value)
+    return value
