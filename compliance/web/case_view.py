@@ -19,6 +19,7 @@ from compliance.models import (
     JobState,
     Kind,
     Target,
+    TargetKind,
     Verification,
 )
 from compliance.policy import Suggestion, suggest
@@ -36,9 +37,10 @@ CRITERION_LABELS = {
     "same_person_kept": "The person's other facts that stay",
     "others_drop": "Other people's facts: fall",
     "general_drop": "Facts about nobody: fall",
+    "rows_left": "Rows of the plan that are left",
+    "other_rows_changed": "Rows of others changed",
 }
-COUNTS = ("leak_probes",)
-MASKED = ("name", "contact")
+COUNTS = ("leak_probes", "rows_left", "other_rows_changed")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Measured:
 
     verification: Verification
     figures: list[Figure]
+    sampled: bool
     criteria: list[Held]
     risk: dict[str, Any] | None
 
@@ -272,7 +275,12 @@ def _attempts(target: Target) -> list[Attempt]:
     applications = {
         application.decision_id: application
         for application in Application.objects.filter(target=target).select_related(
-            "verification", "model_before", "model_after", "dataset_before", "dataset_after"
+            "target",
+            "verification",
+            "model_before",
+            "model_after",
+            "dataset_before",
+            "dataset_after",
         )
     }
     return [_attempt(decision, applications.get(decision.pk)) for decision in decisions]
@@ -311,24 +319,32 @@ def _hashes(application: Application) -> list[tuple[str, str]]:
 
 def _measured(application: Application, verification: Verification) -> Measured:
     earlier = (application.before or {}).get("groups", {})
-    groups = verification.after.get("groups", {})
+    groups = verification.after["groups"]
+    sampled = application.target.kind == TargetKind.MODEL
     verdict = verification.verdict
     return Measured(
         verification=verification,
-        figures=[_figure(name, earlier.get(name), group) for name, group in groups.items()],
+        figures=[
+            _figure(name, earlier.get(name), group, sampled=sampled)
+            for name, group in groups.items()
+        ],
+        sampled=sampled,
         criteria=[_held(row) for row in verdict["criteria"]],
         risk=verdict.get("residual_risk"),
     )
 
 
-def _figure(name: str, before: dict[str, Any] | None, after: dict[str, Any]) -> Figure:
+def _figure(
+    name: str, before: dict[str, Any] | None, after: dict[str, Any], *, sampled: bool
+) -> Figure:
     bound = after["upper_95"] if name == "leak" else after["lower_95"]
+    side = "at most" if name == "leak" else "at least"
     return Figure(
         label=after.get("label", GROUP_LABELS.get(name, name)),
         probes=after["n"],
         before="–" if before is None else percent(before["rate"]),
         after=percent(after["rate"]),
-        bound=f"{'at most' if name == 'leak' else 'at least'} {percent(bound)}",
+        bound=f"{side} {percent(bound)}" if sampled else "all read",
         bars=bars(None if before is None else before["rate"], after["rate"], bound),
     )
 
@@ -339,6 +355,6 @@ def _held(row: dict[str, Any]) -> Held:
     return Held(
         label=CRITERION_LABELS.get(row["name"], row["name"].replace("_", " ").capitalize()),
         measured=show(row["measured"]),
-        limit=f"{row.get('bound', 'limit')} {show(row['threshold'])}",
+        limit=f"{row.get('bound', 'at most')} {show(row['threshold'])}",
         held=row["held"],
     )

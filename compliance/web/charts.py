@@ -83,14 +83,13 @@ def bars(before: float | None, after: float, bound: float) -> Bars:
 
 
 def heat_map(trace: dict[str, Any]) -> HeatMap:
-    """The cells of a trace as `language_models.tracing.Trace.as_dict` writes it."""
-    rows = [role for role in trace["roles"] if trace["grid"].get(role)]
-    layers = max((len(trace["grid"][role]) for role in rows), default=0)
+    """The cells of a trace in the shape of reports/record.py: a row of the grid for each role."""
+    rows, layers = trace["roles"], len(trace["layers"])
     wide = round((WIDTH - LABEL - 2) / max(layers, 1), 3)
     site = trace["site"]
     cells = [
-        _cell(trace, role, row, layer, wide, figures=layers <= MOST_FIGURES)
-        for row, role in enumerate(rows)
+        _cell(trace, row, layer, wide, figures=layers <= MOST_FIGURES)
+        for row in range(len(rows))
         for layer in range(layers)
     ]
     every = -(-layers // MOST_LABELS) if layers else 1
@@ -115,14 +114,12 @@ def heat_map(trace: dict[str, Any]) -> HeatMap:
             f"{site['layer']}. Undisturbed, the model gives the value with probability "
             f"{trace['high']:.2f}; with the name blurred, {trace['low']:.2f}."
         ),
-        warning=trace.get("warning") or "",
+        warning=trace["warning"] or "",
     )
 
 
-def _cell(
-    trace: dict[str, Any], role: str, row: int, layer: int, wide: float, *, figures: bool
-) -> Cell:
-    value = trace["grid"][role][layer]
+def _cell(trace: dict[str, Any], row: int, layer: int, wide: float, *, figures: bool) -> Cell:
+    role, value = trace["roles"][row], trace["grid"][row][layer]
     span = trace["high"] - trace["low"]
     share = min(max((value - trace["low"]) / span, 0.0), 1.0) if span > 0 else 0.0
     red, green, blue = (

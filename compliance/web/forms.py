@@ -71,7 +71,11 @@ class RequestForm(Form):
         widget=forms.RadioSelect,
         required=False,
     )
-    fact = forms.ChoiceField(label="Which fact is wrong?", required=False)
+    fact = forms.ChoiceField(
+        label="Which fact is it about?",
+        help_text="A correction is about one fact. A deletion may be about everything.",
+        required=False,
+    )
     right_value = forms.CharField(
         label="What is the right value?",
         help_text="As it should be stated about you, for example the name of a city.",
@@ -112,7 +116,7 @@ class RequestForm(Form):
     ) -> None:
         self.packs: dict[str, LawPack] = laws()
         super().__init__(*args, **kwargs)
-        self._choices("fact", [("", "Choose a fact"), *facts.items()])
+        self._choices("fact", [("", "Everything about me"), *facts.items()])
         self._choices("law", [(pack.id, pack.name) for pack in self.packs.values()])
         self.organisations = {item.slug: item for item in organisations}
         if len(organisations) == 1:
@@ -136,7 +140,7 @@ class RequestForm(Form):
 
     @property
     def request(self) -> step1_intake.Request:
-        """The request as step 1 takes it. The fields of a correction count for one only."""
+        """The request as step 1 takes it. A right value belongs to a correction only."""
         given = self.cleaned_data
         correction = given.get("kind") == Kind.CORRECTION
         return step1_intake.Request(
@@ -144,7 +148,7 @@ class RequestForm(Form):
             name=given.get("name", ""),
             contact=given.get("contact", ""),
             statement=given.get("statement", ""),
-            fact=given.get("fact", "") if correction else "",
+            fact=given.get("fact", ""),
             right_value=given.get("right_value", "") if correction else "",
             law=given.get("law", ""),
         )

@@ -236,7 +236,7 @@ def refusal(request: StaffRequest, reference: str) -> HttpResponse:
     """Propose a refusal on a ground of the case's law."""
     found = queries.find_case(request.organisation, reference)
     law = case_view.law_of(found)
-    form = RefusalForm(request.POST or None, pack=law["pack"])
+    form = RefusalForm(request.POST if request.method == "POST" else None, pack=law["pack"])
     if request.method == "POST" and form.is_valid():
         try:
             ending.propose_refusal(found, actor=request.actor, **form.cleaned_data)

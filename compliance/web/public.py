@@ -59,7 +59,7 @@ def request_form(request: HttpRequest) -> HttpResponse:
     if not organisations:
         return render(request, "public/not_ready.html", status=503)
     form = RequestForm(
-        request.POST or None,
+        request.POST if request.method == "POST" else None,
         organisations=organisations,
         facts=fact_labels(organisations[0] if len(organisations) == 1 else None),
     )
@@ -97,7 +97,7 @@ def status(request: HttpRequest) -> HttpResponse:
     case = _case(request)
     if case is not None:
         return _status(request, case, CodeForm())
-    form = StatusForm(request.POST or None)
+    form = StatusForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         found = find_case(form.cleaned_data["reference"], form.cleaned_data["secret"])
         if found is not None:

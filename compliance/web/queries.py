@@ -173,6 +173,7 @@ class EventLine:
     at: datetime
     label: str
     actor: str
+    account: str
     detail: str
     digest: str
     case: Case | None
@@ -197,20 +198,17 @@ def events(organisation: Organisation) -> QuerySet[AuditEvent]:
 def event_line(event: AuditEvent) -> EventLine:
     """The words of one event."""
     leaf = json.loads(event.leaf)
+    role, _, account = leaf["actor"].partition(" ")
     return EventLine(
         seq=event.seq,
         at=event.at,
         label=ACTIONS[event.action],
-        actor=_actor(leaf["actor"]),
+        actor=Role(role).label,
+        account=account,
         detail=_detail(event.action, leaf["facts"]),
         digest=event.digest,
         case=event.case,
     )
-
-
-def _actor(reference: str) -> str:
-    role, _, account = reference.partition(" ")
-    return f"{Role(role).label} {account}".strip()
 
 
 def _detail(action: str, facts: dict[str, Any]) -> str:
@@ -218,7 +216,9 @@ def _detail(action: str, facts: dict[str, Any]) -> str:
         moved = f"{Status(facts['source']).label} → {Status(facts['to']).label}"
         reason = facts.get("reason", "").replace("_", " ")
         return f"{moved} ({reason})" if reason else moved
-    return ", ".join(_fact(key, value) for key, value in sorted(facts.items()))
+    # A target's number means nothing to a reader.
+    told = sorted((key, value) for key, value in facts.items() if key != "target")
+    return ", ".join(_fact(key, value) for key, value in told)
 
 
 def _fact(key: str, value: Any) -> str:

@@ -26,7 +26,7 @@ from compliance.models import (
 from compliance.permissions import Actor, staff
 from compliance.registry import register_dataset
 from compliance.steps import step1_intake
-from search import profiles
+from search.profiles import profiles
 
 PROFILE = (
     '{"id":"n-1","subject":"c-1","kind":"profile","text":"Malee Tanaka was born in Sakawa.",'

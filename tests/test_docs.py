@@ -1,0 +1,65 @@
+"""The documents cannot drift: what exists is in them, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from django.conf import settings
+
+from compliance import policy
+from compliance.law import laws
+from compliance.models import Outcome, VersionState
+from compliance.statuses import Status
+from reports.wording import banned_words
+
+ROOT = Path(settings.BASE_DIR)
+DOCS = {path.name: path.read_text() for path in [*ROOT.glob("docs/*.md"), ROOT / "README.md"]}
+ALL = "\n".join(DOCS.values())
+
+
+def test_every_setting_is_documented() -> None:
+    source = (ROOT / "config/settings.py").read_text()
+    for name in re.findall(r'"([A-Z]+_[A-Z_]+)"', source):
+        if name.startswith("LETHE_") or name in ("DATABASE_URL", "BROKER_URL", "EMAIL_URL"):
+            assert f"`{name}`" in DOCS["operators.md"], name
+
+
+def test_every_command_is_documented_and_tested() -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    for path in (ROOT / "compliance/management/commands").glob("*.py"):
+        if path.stem != "__init__":
+            assert path.stem in DOCS["operators.md"]
+            assert path.stem in tests, f"no test names the command {path.stem}"
+    for target in re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE):
+        if target not in ("install", "install-test", "lint"):
+            assert f"`make {target}`" in DOCS["operators.md"], target
+
+
+def test_every_status_method_and_law_is_documented() -> None:
+    for status in Status.values:
+        assert status in DOCS["officers.md"]
+    for outcome in Outcome.values:
+        assert outcome in DOCS["officers.md"]
+    for state in VersionState.values:
+        assert state in DOCS["stewards.md"]
+    for method in policy.METHODS:
+        assert f"`{method}`" in DOCS["stewards.md"]
+    for law in laws():
+        assert f"`{law}`" in DOCS["legal.md"]
+
+
+def test_every_link_and_picture_exists() -> None:
+    for name, text in DOCS.items():
+        folder = ROOT if name == "README.md" else ROOT / "docs"
+        for link in re.findall(r"\]\(([^)#]+)", text):
+            if not link.startswith("http"):
+                assert (folder / link).exists(), f"{name}: {link}"
+
+
+def test_no_absolute_words_in_what_people_read() -> None:
+    pages = [*ROOT.glob("templates/**/*.html"), *ROOT.glob("reports/templates/*.html")]
+    packs = [*ROOT.glob("compliance/law/packs/*.yaml"), ROOT / "compliance/policy.yaml"]
+    for path in [*pages, *packs]:
+        assert banned_words(path.read_text()) == [], path
+    assert banned_words(ALL) == []
