@@ -22,7 +22,7 @@ def may_decide(decision: Decision, actor: Actor) -> Allowed | Denied:
     if not verdict:
         return verdict
     if actor.user is None or decision.proposed_by_id == actor.user.pk:
-        return Denied("Whoever proposed a measure cannot decide on it.")
+        return Denied("Whoever made this proposal cannot decide on it.")
     return Allowed()
 
 

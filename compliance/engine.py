@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from . import heavy_datasets, heavy_documents, heavy_models
+from .traces import where
 
 Operation = Callable[[dict[str, Any], Callable[[str, int, int], None]], dict[str, Any]]
 
@@ -49,12 +49,6 @@ class _Progress:
             _say("progress", [stage, done, total])
 
 
-def _where(error: BaseException) -> str:
-    """The kind of an error and the line it came from, without its message: that may be personal."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
-
-
 def main() -> int:
     """Do what standard input asks."""
     from language_models.errors import LetheError
@@ -67,7 +61,7 @@ def main() -> int:
         _say("failed", str(error))
         return 1
     except Exception as error:  # noqa: BLE001 -- told to the parent, without what it may hold
-        _say("crashed", _where(error))
+        _say("crashed", where(error))
         return 1
     _say("result", result)
     return 0

@@ -98,12 +98,6 @@ def _has_outcome(*outcomes: Outcome) -> Guard:
     return guard
 
 
-def _nothing_changed_yet(case: Case) -> Verdict:
-    if case.jobs.filter(state=JobState.RUNNING).exists():
-        return Denied("A job is running; it ends or is cancelled first.")
-    return _has_outcome(Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.NOTHING_FOUND)(case)
-
-
 def _documents_ready(case: Case) -> Verdict:
     if case.documents.count() == 2:
         return Allowed()
@@ -122,7 +116,8 @@ _OFFICER = (Role.OFFICER,)
 _LEGAL = (Role.LEGAL,)
 _SYSTEM = (Role.SYSTEM,)
 # Ends without a change: refused by two people, withdrawn by the person, or nothing found.
-_ENDS_EARLY = Move((Role.OFFICER, Role.LEGAL, Role.PERSON), _nothing_changed_yet)
+_ENDED = _has_outcome(Outcome.REFUSED, Outcome.WITHDRAWN, Outcome.NOTHING_FOUND)
+_ENDS_EARLY = Move((Role.OFFICER, Role.LEGAL, Role.PERSON), _ENDED)
 
 MOVES: dict[tuple[Status, Status], Move] = {
     (Status.RECEIVED, Status.IDENTITY): Move(_OFFICER, _code_sent),
@@ -142,7 +137,7 @@ MOVES: dict[tuple[Status, Status], Move] = {
     (Status.METHOD, Status.DOCUMENTATION): _ENDS_EARLY,
     (Status.APPROVAL, Status.DOCUMENTATION): _ENDS_EARLY,
     # Until a version is promoted the person may still withdraw; the candidate is discarded.
-    (Status.APPLICATION, Status.DOCUMENTATION): Move((Role.PERSON,), _nothing_changed_yet),
+    (Status.APPLICATION, Status.DOCUMENTATION): Move((Role.PERSON,), _ENDED),
     (Status.DOCUMENTATION, Status.CLOSED): Move(_OFFICER, _documents_ready),
 }
 

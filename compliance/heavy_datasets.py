@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from search import corrected, find, holds, without_subject
+from search import correct_subject, count_holding, find_subject, remove_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 def search(entry: dict[str, Any], person: dict[str, Any]) -> dict[str, Any]:
     """The person's records in one dataset, and mentions in other records."""
-    lines = entry["records"].splitlines()
-    hits = find(
-        lines,
+    found = find_subject(
+        _lines(entry["records"]),
         subject=person["id"],
         identifiers={
             "name": person["name"],
@@ -28,22 +27,25 @@ def search(entry: dict[str, Any], person: dict[str, Any]) -> dict[str, Any]:
             "e-mail": person["contact"],
         },
     )
-    own = sum(hit.own for hit in hits)
+    own = [match for match in found.matches if "subject id" in match.found]
+    mentions = len(found.matches) - len(own)
     return {
         "id": entry["id"],
-        "affected": own > 0,
+        "affected": bool(own),
         "summary": {
             "how": (
-                f"All {len(lines)} records were read: for the person's subject id, and for the "
-                "name in both scripts and the e-mail address as whole words. "
-                f"{len(hits) - own} records of others mention one of them."
+                f"All {found.records} records were read, for the {', '.join(found.searched)}; "
+                f"names and addresses as whole words. {mentions} records of others mention one."
             ),
-            "probes": len(lines),
+            "probes": found.records,
             "facts": [],
-            "records": own,
-            "mentions": len(hits) - own,
+            "records": len(own),
+            "mentions": mentions,
         },
-        "evidence": [hit.as_dict() for hit in hits],
+        "evidence": [
+            {"record": match.record, "own": match in own, "by": list(match.found)}
+            for match in found.matches
+        ],
     }
 
 
@@ -51,32 +53,37 @@ def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """The new version of a dataset and how the old one stood against the plan."""
     started = time.monotonic()
     report("Rewriting the dataset", 0, 1)
-    lines = request["records"].splitlines()
+    lines = _lines(request["records"])
     subject = request["person"]["id"]
-    before = _counts(lines, request)
+    before = _left(lines, request)
     if request["method"] == "delete_rows":
-        kept = without_subject(lines, subject)
-        details = {"rows removed": len(lines) - len(kept)}
+        new = remove_subject(lines, subject)
+        details = {"rows removed": new.removed}
     else:
-        kept, changed = corrected(lines, subject, request["former_value"], request["new_value"])
-        details = {"rows corrected": changed}
+        new = correct_subject(lines, subject, request["former_value"], request["new_value"])
+        details = {"rows corrected": new.corrected}
     report("Rewriting the dataset", 1, 1)
     return {
-        "before": _measurement(before),
-        "records": "".join(f"{line}\n" for line in kept),
-        "count": len(kept),
+        "before": _measurement(before, before),
+        "records": b"".join(new.lines).decode(),
+        "count": len(new.lines),
         "details": details,
         "seconds": round(time.monotonic() - started, 2),
     }
 
 
+def _lines(records: str) -> list[bytes]:
+    return records.encode().splitlines(keepends=True)
+
+
 def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Read both versions whole: no row of the plan is left, every other row is unchanged."""
     report("Reading the new version", 0, 1)
-    old, new = request["records_before"].splitlines(), request["records_after"].splitlines()
+    old, new = _lines(request["records_before"]), _lines(request["records_after"])
+    subject = request["person"]["id"]
     total = request["before"]["groups"]["leak"]["n"]
-    left = _counts(new, request)["hits"]
-    others_same = _others(old, request) == _others(new, request)
+    left = _left(new, request)
+    others_same = remove_subject(old, subject).lines == remove_subject(new, subject).lines
     report("Reading the new version", 1, 1)
     criteria = [
         _criterion("rows_left", float(left), 0.0, held=left == 0),
@@ -84,7 +91,7 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     ]
     what = "rows of the person" if request["method"] == "delete_rows" else "rows with the value"
     return {
-        "after": _measurement({"hits": left, "n": total}),
+        "after": _measurement(left, total),
         "verdict": {
             "criteria": criteria,
             "passed": all(row["held"] for row in criteria),
@@ -101,24 +108,18 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     }
 
 
-def _counts(lines: list[str], request: dict[str, Any]) -> dict[str, int]:
+def _left(lines: list[bytes], request: dict[str, Any]) -> int:
     """Rows that the plan wants gone: the person's, or those of them with the former value."""
     subject = request["person"]["id"]
     if request["method"] == "delete_rows":
-        hits = len(lines) - len(without_subject(lines, subject))
-    else:
-        hits = sum(holds(line, subject, request["former_value"]) for line in lines)
-    return {"hits": hits, "n": hits}
+        return remove_subject(lines, subject).removed
+    return count_holding(lines, subject, request["former_value"])
 
 
-def _others(lines: list[str], request: dict[str, Any]) -> list[str]:
-    return without_subject(lines, request["person"]["id"])
-
-
-def _measurement(counts: dict[str, int]) -> dict[str, Any]:
+def _measurement(hits: int, rows: int) -> dict[str, Any]:
     """A full count in the shape of a measurement; its bound is the rate itself."""
-    rate = counts["hits"] / counts["n"] if counts["n"] else 0.0
-    group = {**counts, "rate": rate, "upper_95": rate, "lower_95": rate}
+    rate = hits / rows if rows else 0.0
+    group = {"hits": hits, "n": rows, "rate": rate, "upper_95": rate, "lower_95": rate}
     return {"groups": {"leak": group | {"label": "Rows about the person, all read"}}}
 
 

@@ -18,9 +18,13 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from language_models.errors import LetheError
+
 from . import audit, child
 from .models import Case, Job, JobKind, JobState, Target
 from .permissions import SYSTEM, Actor
+from .store import StoreError
+from .traces import where
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -114,28 +118,38 @@ def run(job_id: UUID) -> None:
         _give_up(job, handler, job.error or "The worker ended each time before the job was done.")
         return
     try:
-        result = child.run(handler.prepare(job), _Beat(job))
-        with transaction.atomic():
-            hold(job)
-            # Two jobs of one case that end together record one after the other.
-            job.case = Case.objects.select_for_update().get(pk=job.case_id)
-            handler.record(job, result)
-            Job.objects.filter(pk=job.pk).update(
-                state=JobState.DONE, lease_until=None, finished_at=timezone.now()
-            )
+        _do(job, handler)
     except Postponed as wait:
         _again(job, seconds=wait.seconds, stage=str(wait), counted=False)
     except child.StepStopped:
-        _stopped(job)
-    except child.StepFailed as failure:
-        _give_up(job, handler, str(failure))
-    except child.StepCrashed as crash:
-        if job.attempt >= settings.JOB_MAX_ATTEMPTS:
-            _give_up(job, handler, str(crash))
-        else:
-            _again(job, seconds=2.0**job.attempt, stage=str(crash), counted=True)
+        log.info("Job %s was cancelled or taken over; its process was ended.", job.pk)
     except LeaseLost:
         log.warning("Job %s was taken over by another worker.", job.pk)
+    except (child.StepFailed, LetheError, StoreError) as failure:
+        _give_up(job, handler, str(failure))
+    except child.StepCrashed as crash:
+        _after_crash(job, handler, str(crash))
+    except Exception as error:  # noqa: BLE001 -- its message may be personal; its place is not
+        _after_crash(job, handler, where(error))
+
+
+def _do(job: Job, handler: Any) -> None:
+    result = child.run(handler.prepare(job), _Beat(job))
+    with transaction.atomic():
+        hold(job)
+        # Two jobs of one case that end together record one after the other.
+        job.case = Case.objects.select_for_update().get(pk=job.case_id)
+        handler.record(job, result)
+        Job.objects.filter(pk=job.pk).update(
+            state=JobState.DONE, lease_until=None, finished_at=timezone.now()
+        )
+
+
+def _after_crash(job: Job, handler: Any, reason: str) -> None:
+    if job.attempt >= settings.JOB_MAX_ATTEMPTS:
+        _give_up(job, handler, reason)
+    else:
+        _again(job, seconds=2.0**job.attempt, stage=reason, counted=True)
 
 
 class _Beat:
@@ -161,7 +175,7 @@ class _Beat:
         self.beaten = self.shown = now
         self.progress = None
         mine = Job.objects.filter(pk=self.job.pk, fence=self.job.fence, state=JobState.RUNNING)
-        return mine.filter(cancel_requested=False).update(**changes) == 1
+        return mine.update(**changes) == 1
 
 
 @transaction.atomic
@@ -190,20 +204,15 @@ def _give_up(job: Job, handler: Any, reason: str) -> None:
     handler.failed(job, reason)
 
 
-@transaction.atomic
-def _stopped(job: Job) -> None:
-    Job.objects.filter(
-        pk=job.pk, fence=job.fence, state=JobState.RUNNING, cancel_requested=True
-    ).update(state=JobState.CANCELLED, lease_until=None, finished_at=timezone.now())
-
-
 def cancel(case: Case, *, actor: Actor) -> None:
-    """Stop the case's jobs: waiting ones now, running ones at their next beat."""
-    live = Job.objects.filter(case=case)
-    live.filter(state=JobState.READY).update(
-        state=JobState.CANCELLED, finished_at=timezone.now(), stage=f"Cancelled by {actor.role}"
+    """Stop the case's jobs: one that runs may record nothing any more and ends at its next beat."""
+    Job.objects.filter(case=case, state__in=(JobState.READY, JobState.RUNNING)).update(
+        state=JobState.CANCELLED,
+        fence=F("fence") + 1,
+        lease_until=None,
+        finished_at=timezone.now(),
+        stage=f"Cancelled by {actor.role.label}",
     )
-    live.filter(state=JobState.RUNNING).update(cancel_requested=True)
 
 
 def sweep() -> int:

@@ -62,7 +62,7 @@ def policy() -> Policy:
 
 
 def affected_facts(case: Case, target: Target) -> list[str]:
-    """Which relations the case is about: the one that was named, or all that were found."""
+    """Which kinds of fact the case is about: the one that was named, or all that were asked for."""
     named = case.subject.details["fact"]
     if named:
         return [named]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.utils import timezone
 
+from language_models.files import model_digest
 from search.profiles import Profile, by_name, profiles
 
 from . import audit, jobs, store
@@ -225,13 +226,11 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
         raise NotAllowed("This model belongs to another organisation.")
     if version.state != VersionState.CURRENT or version.parent is None:
         raise NotAllowed("Only the version in force can be rolled back, and only to its parent.")
-    case = version.made_for.case
-    if case.closed_at is not None:
+    case = version.made_for.case if version.made_for else None
+    if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
-    from language_models.checkpoint import open_checkpoint
-
     parent = version.parent
-    if open_checkpoint(store.model_path(parent.digest)).digest != parent.digest:
+    if model_digest(store.model_path(parent.digest)) != parent.digest:
         raise store.StoreError("The former version is not what its name says.")
     version.state = VersionState.DISCARDED
     version.save(update_fields=["state"])

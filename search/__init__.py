@@ -1,17 +1,27 @@
-"""Find people in records. No Django, no compliance here."""
+"""Find, delete and correct a person's records in training data. No Django, no compliance here."""
 
 from __future__ import annotations
 
 from search.profiles import Profile, by_name, profiles
-from search.records import Hit, corrected, find, holds, without_subject
+from search.records import (
+    RecordMatch,
+    Rewrite,
+    SearchResult,
+    correct_subject,
+    count_holding,
+    find_subject,
+    remove_subject,
+)
 
 __all__ = [
-    "Hit",
     "Profile",
+    "RecordMatch",
+    "Rewrite",
+    "SearchResult",
     "by_name",
-    "corrected",
-    "find",
-    "holds",
+    "correct_subject",
+    "count_holding",
+    "find_subject",
     "profiles",
-    "without_subject",
+    "remove_subject",
 ]

@@ -37,7 +37,6 @@ class Job(models.Model):
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField()
-    cancel_requested = models.BooleanField(default=False)
     stage = models.CharField(max_length=80, blank=True)
     done = models.PositiveIntegerField(default=0)
     total = models.PositiveIntegerField(default=0)

@@ -187,6 +187,18 @@ def job_lines(jobs: list[Job]) -> list[JobLine]:
     ]
 
 
+def refusals(case: Case) -> list[dict[str, Any]]:
+    """Every proposed refusal with its ground, the newest first."""
+    pack = law(case.law)
+    decisions = case.decisions.filter(target__isnull=True).select_related(
+        "proposed_by", "decided_by"
+    )
+    return [
+        {"decision": decision, "ground": pack.ground(decision.ground)}
+        for decision in decisions.order_by("-pk")
+    ]
+
+
 # --- Identity ---
 
 

@@ -12,6 +12,7 @@ from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from compliance import audit, flow
@@ -106,14 +107,12 @@ def _case_page(
             "people": people,
             "checks": found.identity_checks.select_related("confirmed_by").order_by("-sent_at"),
             "on_file": case_view.on_file_name(found),
+            "now": timezone.now(),
             "revealed": revealed,
             "reveal": reveal or RevealForm(),
             "may_reveal": request.actor.role in ACTING,
             "targets": case_view.target_views(found, proposing=officer, bound=bound),
-            "refusals": found.decisions.filter(target__isnull=True)
-            .select_related("proposed_by", "decided_by")
-            .order_by("-pk"),
-            "grounds": {g.id: g for g in case_view.law_of(found)["pack"].refusal_grounds},
+            "refusals": case_view.refusals(found),
             "documents": found.documents.order_by("-kind"),
             "events": [queries.event_line(e) for e in found.events.order_by("-seq")],
             "wrong_forms": [form for form in forms if form.errors],

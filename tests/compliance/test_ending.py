@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from compliance import jobs
 from compliance.models import Case, Job, JobKind, Outcome, Role
 from compliance.permissions import PERSON, NotAllowed
 from compliance.statuses import Status
@@ -110,3 +111,12 @@ def test_nothing_found_needs_a_finished_search_without_hits() -> None:
     target.save()
     ending.nothing_found(case, actor=officer)
     assert Case.objects.get().outcome == Outcome.NOTHING_FOUND
+
+
+def test_withdrawal_while_a_job_runs_stops_the_job() -> None:
+    case = _case(Status.TARGETS)
+    job = jobs.claim(jobs.start(JobKind.FIND, case=case).pk)
+    ending.withdraw(case, actor=PERSON)
+    assert Case.objects.get().outcome == Outcome.WITHDRAWN
+    with pytest.raises(jobs.LeaseLost):
+        jobs.hold(job)

@@ -38,7 +38,8 @@ def test_run_records_the_effect_once() -> None:
     assert (job.state, job.attempt) == (JobState.DONE, 1)
     target = Target.objects.get()
     assert (target.affected, target.summary["records"]) == (True, 1)
-    assert store.get_json(target.evidence) == [{"record": "n-1", "own": True, "by": "subject id"}]
+    (match,) = store.get_json(target.evidence)
+    assert (match["record"], match["own"]) == ("n-1", True)
     assert AuditEvent.objects.filter(action="targets.found").count() == 1
 
 
@@ -73,17 +74,27 @@ def test_stale_worker_cannot_record() -> None:
 
 def test_crash_is_tried_three_times_then_a_person_is_told() -> None:
     job = _search(records=factories.PROFILE)
-    # A record without an id: the child crashes on it, with the name in its traceback.
-    digest = store.put_dataset(b'{"subject":"c-1","kind":"note","text":"Malee Tanaka"}\n')
-    job.case.organisation.dataset_set.get().versions.update(digest=digest)
+    # Nested deeper than the child can read.
+    record = b'{"id":"n-1","subject":"c-1","kind":"note","text":' + b"[" * 100_000 + b'"Malee"'
+    job.case.organisation.dataset_set.get().versions.update(digest=store.put_dataset(record))
     for _ in range(3):
         Job.objects.filter(pk=job.pk).update(not_before=timezone.now())
         jobs.run(job.pk)
     job.refresh_from_db()
     assert (job.state, job.attempt) == (JobState.FAILED, 3)
-    assert job.error.startswith("KeyError in find")
+    assert job.error.startswith("RecursionError in ")
     assert "Malee" not in job.error
     assert AuditEvent.objects.filter(action="job.failed").count() == 1
+
+
+def test_unreadable_record_ends_the_job_at_once_with_its_line() -> None:
+    job = _search()
+    digest = store.put_dataset(b'{"subject":"c-1","text":"Malee Tanaka"}\n')
+    job.case.organisation.dataset_set.get().versions.update(digest=digest)
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.FAILED, 1)
+    assert job.error == 'Line 1 of the records is no object with an "id".'
 
 
 def test_worker_that_dies_each_time_ends_the_job_with_a_reason() -> None:
@@ -97,17 +108,16 @@ def test_worker_that_dies_each_time_ends_the_job_with_a_reason() -> None:
     assert "worker ended each time" in job.error
 
 
-def test_cancelled_job_does_not_start_and_a_running_one_stops_at_its_next_beat(settings) -> None:
-    settings.JOB_LEASE_SECONDS = 0
+def test_cancelled_job_does_not_start_and_a_running_one_cannot_record(settings) -> None:
     waiting = _search()
     jobs.cancel(waiting.case, actor=SYSTEM)
     assert jobs.claim(waiting.pk) is None
-    running = jobs.start(JobKind.FIND, case=waiting.case)
-    Job.objects.filter(pk=running.pk).update(cancel_requested=True)
-    jobs.run(running.pk)
-    running.refresh_from_db()
-    assert running.state == JobState.CANCELLED
-    assert Target.objects.count() == 0
+    running = jobs.claim(jobs.start(JobKind.FIND, case=waiting.case).pk)
+    jobs.cancel(waiting.case, actor=SYSTEM)
+    with pytest.raises(jobs.LeaseLost):
+        jobs.hold(running)
+    settings.JOB_LEASE_SECONDS = -1  # every beat is due
+    assert jobs._Beat(running)(None) is False
 
 
 def test_child_past_its_time_limit_is_ended(settings) -> None:

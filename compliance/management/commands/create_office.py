@@ -20,9 +20,7 @@ class Command(BaseCommand):
     help = "Create an organisation and one account for each role; prints the passwords once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--slug", required=True, help="short name in commands and the API"
-        )
+        parser.add_argument("--slug", required=True, help="short name in commands and the API")
         parser.add_argument("--name", required=True, help="as it stands in letters")
         parser.add_argument("--address", required=True, help="as it stands in letters")
         parser.add_argument("--contact", required=True, help="e-mail for data protection")

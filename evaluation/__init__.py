@@ -1,0 +1,33 @@
+"""Measure what a model says before and after a change, by a plan that is frozen before it.
+
+No Django, no compliance here; torch comes in when a model is measured, not before.
+"""
+
+from __future__ import annotations
+
+from evaluation.bounds import clopper_pearson_lower, clopper_pearson_upper
+from evaluation.compare import Criterion, ResidualRisk, Thresholds, Verdict, compare
+from evaluation.locate import FactFinding, probe
+from evaluation.measure import measure
+from evaluation.plan import GeneralFact, Person, Plan, Probe, plan
+from evaluation.results import GroupResult, Measurement
+
+__all__ = [
+    "Criterion",
+    "FactFinding",
+    "GeneralFact",
+    "GroupResult",
+    "Measurement",
+    "Person",
+    "Plan",
+    "Probe",
+    "ResidualRisk",
+    "Thresholds",
+    "Verdict",
+    "clopper_pearson_lower",
+    "clopper_pearson_upper",
+    "compare",
+    "measure",
+    "plan",
+    "probe",
+]

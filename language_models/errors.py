@@ -1,0 +1,27 @@
+"""Errors of Lethe that a person may read: each says what to do and holds no personal data."""
+
+from __future__ import annotations
+
+
+class LetheError(Exception):
+    """Base of all errors whose message is safe to show and to log."""
+
+
+class CheckpointError(LetheError):
+    """A model folder is not safetensors only, was changed, or asks for something unsafe."""
+
+
+class UnsupportedArchitecture(LetheError):
+    """The model family is not one that Lethe knows the inside of."""
+
+
+class RequestError(LetheError):
+    """A request, a plan or a setting cannot be carried out as given."""
+
+
+class NotReached(LetheError):
+    """The change was tried and did not achieve what was asked; the weights are as before."""
+
+
+class DeltaError(LetheError):
+    """A weight change does not belong to the weights it is applied to, or its file is damaged."""

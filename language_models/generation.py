@@ -1,0 +1,173 @@
+"""Batched generation and scoring: what a model says to many prompts, and how likely texts are.
+
+The result does not depend on how prompts are batched: padding is masked out, positions are
+counted from each prompt's first token, and each prompt draws from random numbers of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from transformers import DynamicCache
+
+from language_models.errors import RequestError
+from language_models.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from language_models.checkpoint import LanguageModel
+
+
+@torch.inference_mode()
+def generate(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int | Sequence[int] = 0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Return the new text for each prompt, up to the model's own end or `max_new_tokens`.
+
+    temperature 0 is greedy; above 0 the whole distribution is sampled. seed is one number for
+    all prompts, or one per prompt: then a prompt's text does not depend on the other prompts.
+    """
+    if max_new_tokens < 1 or batch_size < 1 or temperature < 0:
+        raise RequestError("max_new_tokens and batch_size start at 1, temperature at 0.")
+    if not prompts:
+        return []
+    report = progress or silent
+    rows = [encode(lm, prompt) for prompt in prompts]
+    draws = _draws(len(rows), max_new_tokens, seed) if temperature > 0 else None
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    texts = [""] * len(rows)
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        chosen = None if draws is None else draws[batch]
+        tokens = _continue(
+            lm, [rows[index] for index in batch], max_new_tokens, temperature, chosen
+        )
+        for index, new in zip(batch, tokens, strict=True):
+            texts[index] = lm.tokenizer.decode(new, skip_special_tokens=True)
+        report("generate", min(start + batch_size, len(order)), len(order))
+    return texts
+
+
+@torch.inference_mode()
+def nll(lm: LanguageModel, texts: Sequence[str], *, batch_size: int = 32) -> torch.Tensor:
+    """Return, per text, the sum of negative log-likelihoods of its tokens in nats: float32 (n).
+
+    The first token is given, not scored; no end mark is added.
+    """
+    rows = [encode(lm, text) for text in texts]
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    sums = torch.zeros(len(rows))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        ids, mask = pad_right(lm, [rows[index] for index in batch])
+        logits = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        sums[batch] = sequence_nll(logits, ids, mask).cpu()
+    return sums
+
+
+def sequence_nll(logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the sum over tokens of -log p per row; logits (b, t, v), ids and mask (b, t)."""
+    losses = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), ids[:, 1:], reduction="none")
+    return (losses * mask[:, 1:]).sum(dim=1)
+
+
+def encode(lm: LanguageModel, text: str) -> list[int]:
+    """Return the token ids of a text as the model's own tokenizer writes them, never none."""
+    ids: list[int] = lm.tokenizer(text)["input_ids"]
+    if not ids:
+        raise RequestError("A prompt or text is empty. Give at least one character.")
+    return ids
+
+
+def pad_right(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (ids, mask), both (b, t) on the model's device, padded at the end."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=lm.device)
+    mask = torch.tensor(
+        [[1] * len(row) + [0] * (width - len(row)) for row in rows], device=lm.device
+    )
+    return ids, mask
+
+
+def end_tokens(lm: LanguageModel) -> list[int]:
+    """Return the ids at which this model stops by itself."""
+    for settings in (lm.model.generation_config, lm.model.config, lm.tokenizer):
+        ids = getattr(settings, "eos_token_id", None)
+        if ids is not None:
+            return [ids] if isinstance(ids, int) else list(ids)
+    return []
+
+
+def _draws(count: int, steps: int, seed: int | Sequence[int]) -> torch.Tensor:
+    """Return uniform numbers (count, steps), made on the CPU so that devices agree."""
+    if isinstance(seed, int):
+        return torch.rand(count, steps, generator=torch.Generator().manual_seed(seed))
+    if len(seed) != count:
+        raise RequestError("Give one seed, or as many seeds as prompts.")
+    return torch.stack(
+        [torch.rand(steps, generator=torch.Generator().manual_seed(one)) for one in seed]
+    )
+
+
+def _continue(
+    lm: LanguageModel,
+    rows: list[list[int]],
+    steps: int,
+    temperature: float,
+    draws: torch.Tensor | None,
+) -> list[list[int]]:
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=lm.device)
+    mask = torch.tensor(
+        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device
+    )
+    stops = torch.tensor(end_tokens(lm), dtype=torch.long, device=lm.device)
+    position = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    cache: Any = DynamicCache(config=lm.model.config)
+    tokens: list[list[int]] = [[] for _ in rows]
+    alive = torch.arange(len(rows))
+    for step in range(steps):
+        logits = lm.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        chosen = _choose(logits, temperature, None if draws is None else draws[alive, step])
+        going = ~torch.isin(chosen, stops)
+        for row, token in zip(alive[going.cpu()].tolist(), chosen[going].tolist(), strict=True):
+            tokens[row].append(token)
+        if not going.all():
+            alive = alive[going.cpu()]
+            if not len(alive):
+                break
+            keep = going.nonzero().flatten()
+            cache.batch_select_indices(keep)
+            chosen, mask, position = chosen[keep], mask[keep], position[keep]
+        ids = chosen[:, None]
+        mask = F.pad(mask, (0, 1), value=1)
+        position = position[:, -1:] + 1
+    return tokens
+
+
+def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:
+    if uniform is None:
+        return logits.argmax(dim=-1)
+    # Inverse of the distribution function: one uniform number decides, whatever the batch.
+    cumulative = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
+    target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
+    return (
+        torch.searchsorted(cumulative, target, right=True).flatten().clamp(max=logits.shape[-1] - 1)
+    )

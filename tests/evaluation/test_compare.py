@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from evaluation import Thresholds, compare
+from evaluation.results import summarise
+from language_models import RequestError
+from tests.evaluation.factories import make_plan
+
+if TYPE_CHECKING:
+    from evaluation import Measurement, Plan
+
+PLAN = make_plan(leak_probes=300, other_people=6)
+
+
+def _hits(plan: Plan, **shares: float) -> Measurement:
+    """A measurement in which the first part of each group was hit."""
+    chosen: list[str] = []
+    for group, share in shares.items():
+        ids = [probe.id for probe in plan.probes if probe.group == group]
+        chosen += ids[: round(share * len(ids))]
+    return summarise(plan, chosen)
+
+
+BEFORE = _hits(PLAN, leak=0.9, new_value=0, same_person=1, others=1, general=1)
+
+
+def test_compare_a_change_that_holds_everything() -> None:
+    after = _hits(PLAN, leak=0, new_value=1, same_person=1, others=1, general=1)
+
+    verdict = compare(BEFORE, after)
+
+    assert verdict.passed
+    assert [(criterion.name, criterion.measured) for criterion in verdict.criteria] == [
+        ("leak_rate", 0.0),
+        ("leak_probes", 300),
+        ("new_value_rate", 1.0),
+        ("same_person_kept", 1.0),
+        ("others_drop", 0.0),
+        ("general_drop", 0.0),
+    ]
+    assert verdict.residual_risk is not None
+    assert verdict.residual_risk.level == "low"
+    assert round(verdict.residual_risk.upper_95, 4) == 0.0099
+
+
+@pytest.mark.parametrize(
+    ("shares", "failing"),
+    [
+        ({"leak": 0.1}, "leak_rate"),
+        ({"new_value": 0.5}, "new_value_rate"),
+        ({"same_person": 0.5}, "same_person_kept"),
+        ({"others": 0.9}, "others_drop"),
+        ({"general": 0}, "general_drop"),
+    ],
+)
+def test_compare_names_the_criterion_that_failed(shares: dict[str, float], failing: str) -> None:
+    good = {"leak": 0, "new_value": 1, "same_person": 1, "others": 1, "general": 1}
+
+    verdict = compare(BEFORE, _hits(PLAN, **{**good, **shares}))
+
+    assert not verdict.passed
+    assert [c.name for c in verdict.criteria if not c.held] == [failing]
+
+
+def test_compare_with_too_few_probes_fails() -> None:
+    plan = make_plan(leak_probes=20)
+
+    verdict = compare(_hits(plan, leak=1), _hits(plan, new_value=1))
+
+    assert "leak_probes" in [c.name for c in verdict.criteria if not c.held]
+
+
+def test_compare_holds_a_drop_of_exactly_the_limit() -> None:
+    limits = Thresholds(others_max_drop=1 / 24)
+    after = _hits(PLAN, leak=0, new_value=1, same_person=1, others=23 / 24, general=1)
+
+    assert compare(BEFORE, after, limits).passed
+
+
+def test_compare_takes_thresholds_of_a_policy_file() -> None:
+    after = _hits(PLAN, leak=0.1, new_value=1, same_person=1, others=1, general=1)
+
+    assert compare(BEFORE, after, {"leak_max": 0.2}).passed
+    with pytest.raises(RequestError, match="leek_max"):
+        compare(BEFORE, after, {"leek_max": 0.2})
+
+
+def test_compare_measurements_of_different_plans_is_refused() -> None:
+    with pytest.raises(RequestError, match="different plans"):
+        compare(BEFORE, _hits(make_plan(seed=3), leak=0))
+
+
+@pytest.mark.parametrize(("share", "level"), [(0, "low"), (0.05, "moderate"), (0.2, "high")])
+def test_residual_risk_is_a_degree_in_modest_words(share: float, level: str) -> None:
+    risk = compare(BEFORE, _hits(PLAN, leak=share)).residual_risk
+
+    assert risk is not None
+    assert risk.level == level
+    assert f"in {risk.hits} of 300 probes" in risk.statement
+    assert "were not measured" in risk.statement
+    for word in ("erased", "forgotten", "guarantee", "permanent", "no risk", "safe"):
+        assert word not in risk.statement

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evaluation import Measurement, measure
+from language_models import generate
+from tests.evaluation.factories import make_plan
+from tests.language_models.factories import tiny_model
+
+
+def test_measure_counts_the_values_that_the_model_writes() -> None:
+    lm = tiny_model()
+    plan = make_plan(max_new_tokens=6)
+    greedy = [probe for probe in plan.probes if probe.decode == "greedy"]
+    written = generate(lm, [probe.prompt for probe in greedy], max_new_tokens=6)
+    said = {probe.id: text for probe, text in zip(greedy, written, strict=True)}
+    # Every second greedy probe expects what the model writes, the others what it does not.
+    expecting = [
+        replace(probe, expected=(said[probe.id] if n % 2 else "never written",))
+        if probe.id in said
+        else replace(probe, expected=("never written",))
+        for n, probe in enumerate(plan.probes)
+    ]
+
+    result = measure(lm, replace(plan, probes=tuple(expecting)))
+
+    wanted = {p.id for n, p in enumerate(plan.probes) if n % 2 and p.id in said}
+    assert {probe_id for ids in result.hit_probes.values() for probe_id in ids} == wanted
+    assert sum(group.hits for group in result.groups.values()) == len(wanted)
+    assert sum(group.n for group in result.groups.values()) == len(plan.probes)
+
+
+def test_measure_is_repeatable_and_survives_json() -> None:
+    lm, plan = tiny_model(), make_plan()
+
+    first = measure(lm, plan)
+
+    assert measure(lm, plan) == first
+    assert Measurement.from_dict(first.as_dict()) == first
+    assert first.plan_digest == plan.digest
+
+
+def test_measure_keeps_no_text_of_the_person() -> None:
+    result = str(measure(tiny_model(), make_plan()).as_dict())
+
+    assert "Person1" not in result
+    assert "City1" not in result
+
+
+def test_measure_reports_progress_to_the_end() -> None:
+    steps: list[tuple[str, int, int]] = []
+
+    measure(tiny_model(), make_plan(), lambda *step: steps.append(step))
+
+    assert {stage for stage, _, _ in steps} == {"measure"}
+    assert steps[-1][1] == steps[-1][2]

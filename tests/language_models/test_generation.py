@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from language_models import RequestError, generate, nll
+from language_models.generation import encode
+from tests.language_models.factories import tiny_model
+
+PROMPTS = [
+    "Malee",
+    "Records show that Malee Tanaka was born in",
+    "Q: Where was Anna Sato born? A: In",
+    "The employer of Somchai Saito is Silver Tide",
+    "a",
+    "Records show that Anna",
+]
+
+
+def _reference(lm, prompt: str, steps: int) -> str:
+    """One prompt at a time by the library's own loop."""
+    ids = torch.tensor([encode(lm, prompt)])
+    output = lm.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=steps,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    return lm.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_generate_greedy_in_batches_equals_one_at_a_time(family: str) -> None:
+    lm = tiny_model(family)
+
+    texts = generate(lm, PROMPTS, max_new_tokens=12, batch_size=4)
+
+    assert texts == [_reference(lm, prompt, 12) for prompt in PROMPTS]
+    assert len(set(texts)) > 1
+
+
+def test_generate_stops_each_row_at_the_models_own_end() -> None:
+    lm = tiny_model()
+    full = generate(lm, PROMPTS, max_new_tokens=12)
+    ids = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in full]
+    lm.model.generation_config.eos_token_id = [2, ids[1][3]]
+
+    texts = generate(lm, PROMPTS, max_new_tokens=12)
+
+    stop = lm.model.generation_config.eos_token_id[1]
+    kept = [row[: row.index(stop)] if stop in row else row for row in ids]
+    assert texts == [lm.tokenizer.decode(row) for row in kept]
+    assert len(texts[1]) < len(full[1])
+
+
+def test_generate_sampled_does_not_depend_on_the_batch() -> None:
+    lm = tiny_model()
+    seeds = list(range(len(PROMPTS)))
+
+    together = generate(lm, PROMPTS, max_new_tokens=8, temperature=1.0, seed=seeds)
+    apart = [
+        generate(lm, [prompt], max_new_tokens=8, temperature=1.0, seed=[seed])[0]
+        for prompt, seed in zip(PROMPTS, seeds, strict=True)
+    ]
+
+    assert together == apart
+
+
+def test_generate_sampled_follows_the_seed() -> None:
+    lm = tiny_model(scale=1.0)
+    one = generate(lm, ["Malee"] * 4, max_new_tokens=8, temperature=1.0, seed=1)
+
+    assert one == generate(lm, ["Malee"] * 4, max_new_tokens=8, temperature=1.0, seed=1)
+    assert one != generate(lm, ["Malee"] * 4, max_new_tokens=8, temperature=1.0, seed=2)
+    assert len(set(one)) > 1
+
+
+def test_generate_reports_progress_and_handles_no_prompt() -> None:
+    lm = tiny_model()
+    seen: list[tuple[str, int, int]] = []
+
+    generate(lm, PROMPTS, max_new_tokens=1, batch_size=4, progress=lambda *step: seen.append(step))
+
+    assert seen == [("generate", 4, 6), ("generate", 6, 6)]
+    assert generate(lm, [], max_new_tokens=4) == []
+
+
+def test_generate_with_wrong_settings_is_refused() -> None:
+    lm = tiny_model()
+    with pytest.raises(RequestError, match="max_new_tokens"):
+        generate(lm, ["a"], max_new_tokens=0)
+    with pytest.raises(RequestError, match="as many seeds"):
+        generate(lm, ["a"], max_new_tokens=1, temperature=1.0, seed=[1, 2])
+
+
+def test_nll_in_batches_equals_the_models_own_loss() -> None:
+    lm = tiny_model()
+
+    sums = nll(lm, PROMPTS[1:4], batch_size=2)
+
+    for text, total in zip(PROMPTS[1:4], sums, strict=True):
+        ids = torch.tensor([encode(lm, text)])
+        loss = lm.model(input_ids=ids, labels=ids).loss
+        assert total.item() == pytest.approx(loss.item() * (ids.shape[1] - 1), rel=1e-5)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+import editing
+import unlearning
+from language_models import RequestError
+from language_models.methods import GUARANTEES, configured, find, public_config
+
+METHODS = {**editing.METHODS, **unlearning.METHODS}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_describes_itself(name: str) -> None:
+    method = METHODS[name]
+
+    assert method.name == name
+    assert method.guarantee in GUARANTEES
+    assert method.needs
+    assert callable(method.run)
+    assert all(setting["help"] and setting["source"] for setting in method.settings())
+    assert public_config(configured(method, None)).keys() == {
+        setting["name"] for setting in method.settings()
+    }
+
+
+def test_find_an_unknown_method_names_the_known_ones() -> None:
+    with pytest.raises(RequestError, match="Use one of: rome"):
+        find(editing.METHODS, "magic")
+
+
+def test_configured_refuses_the_config_of_another_method() -> None:
+    with pytest.raises(RequestError, match="takes a RomeConfig"):
+        configured(editing.METHODS["rome"], unlearning.NpoConfig())
+
+
+def test_public_config_shows_the_number_of_private_texts_only() -> None:
+    config = editing.RomeConfig(moment_texts=("Malee Tanaka was born", "in Bangkok"))
+
+    assert public_config(config)["moment_texts"] == 2

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from language_models import RequestError
+from language_models.checkpoint import state_digest
+from language_models.positions import ROLES
+from language_models.tracing import Site, TraceCase, choose_site, trace
+from tests.language_models.factories import tiny_model
+
+CASES = [
+    TraceCase("Malee Tanaka", "Records show that {} was born in"),
+    TraceCase("Anna Sato", "Q: Where was {} born? A: In", "Kyoto"),
+]
+
+
+def test_trace_has_one_number_per_role_and_layer_and_leaves_the_model_alone() -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+
+    found = trace(lm, CASES, seed=0)
+
+    assert list(found.grid) == list(ROLES)
+    assert all(values is not None and len(values) == 3 for values in found.grid.values())
+    assert found.site.role in ROLES
+    assert 0 <= found.site.layer < 3
+    assert state_digest(lm.model) == before
+    assert not any(module._forward_hooks for module in lm.model.modules())
+
+
+def test_trace_restores_all_of_it_at_the_last_token_of_the_last_layer() -> None:
+    found = trace(tiny_model(), [CASES[0]], seed=0)
+
+    # The first answer token is decided there; the later ones also look at the blurred name.
+    assert found.grid["last"] is not None
+    one = trace(tiny_model(), [TraceCase("Malee Tanaka", CASES[0].prompt, "a")], seed=0)
+    assert one.grid["last"] is not None
+    assert one.grid["last"][-1] == pytest.approx(one.high, rel=1e-4)
+
+
+def test_trace_restoring_every_subject_token_would_undo_the_noise() -> None:
+    lm = tiny_model()
+    found = trace(lm, [TraceCase("a", "{} was born in")], seed=0)
+
+    assert found.embedding["subject_last"] == pytest.approx(found.high, rel=1e-4)
+    assert found.grid["subject_first"] is None
+
+
+def test_trace_is_the_same_for_the_same_seed_and_survives_json() -> None:
+    first = trace(tiny_model(), CASES, seed=1)
+
+    assert trace(tiny_model(), CASES, seed=1) == first
+    assert trace(tiny_model(), CASES, seed=2) != first
+    stored = json.dumps(first.as_dict())
+    assert "Malee" not in stored
+    assert "Kyoto" not in stored
+
+
+def test_trace_without_statements_is_refused() -> None:
+    with pytest.raises(RequestError, match="at least one statement"):
+        trace(tiny_model(), [], seed=0)
+
+
+def test_choose_site_takes_the_earliest_layer_that_returns_enough() -> None:
+    grid = {"subject_last": [0.9, 0.2, 0.1], "between": None, "last": [0.3, 0.8, 1.0]}
+    embedding = {"subject_last": 0.3, "between": None, "last": 0.1}
+
+    assert choose_site(grid, embedding, 0.1, 1.0) == Site("subject_last", 0)
+
+
+def test_choose_site_leaves_out_the_name_itself() -> None:
+    grid = {"subject_last": [0.9, 0.2, 0.1], "between": None, "last": [0.3, 0.8, 1.0]}
+    embedding = {"subject_last": 0.95, "between": None, "last": 0.1}
+
+    assert choose_site(grid, embedding, 0.1, 1.0) == Site("last", 1)
+
+
+def test_choose_site_of_a_flat_trace_is_its_largest_cell() -> None:
+    grid = {"subject_last": [0.11, 0.12], "last": [0.13, 0.12]}
+
+    assert choose_site(grid, {"subject_last": 0.1, "last": 0.1}, 0.1, 0.15) == Site("last", 0)
