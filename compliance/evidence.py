@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from . import registry
 from .audit import ACTIONS
 from .law import law
 from .models import (
@@ -28,6 +29,9 @@ from .models import (
     Verification,
 )
 from .subjects import NOT_FACTS
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 NOT_TESTED = [
     "Attacks: relearning from a few examples, quantised copies, prefix and role-play prompts, "
@@ -80,7 +84,9 @@ def gather(case: Case) -> dict[str, Any]:
     }
 
 
-def _at(moment: Any) -> str:
+def _at(moment: datetime | None) -> str:
+    if moment is None:
+        raise ValueError("a time that the record needs is missing")
     return moment.isoformat(timespec="seconds")
 
 
@@ -163,14 +169,15 @@ def _target(target: Target, name: str) -> dict[str, Any]:
 
 
 def _versions(target: Target, application: Application | None) -> tuple[str, str | None]:
-    if application is not None and target.kind == TargetKind.MODEL and application.model_before:
-        after = application.model_after
-        return application.model_before.digest, after.digest if after else None
-    if application is not None and application.dataset_before:
-        after = application.dataset_after
-        return application.dataset_before.digest, after.digest if after else None
-    table = target.model or target.dataset
-    return table.versions.filter(state="current").get().digest, None
+    if application is None or application.finished_at is None:
+        return _current(target), None
+    return application.version_before.digest, application.version_after.digest
+
+
+def _current(target: Target) -> str:
+    if target.kind == TargetKind.MODEL:
+        return registry.current_model(target.language_model).digest
+    return registry.current_dataset(target.training_data).digest
 
 
 def _findings(target: Target) -> dict[str, Any]:

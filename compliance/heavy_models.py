@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 Report = Callable[[str, int, int], None]
-NEIGHBOURS = 24
-RETAIN_RECORDS = 400
+# One statement of each shows where this model carries such facts; more cost time alone.
+TRACED_FACTS = 2
 
 
 # --- Find ---
@@ -119,7 +119,7 @@ def _trace(
     report("Tracing where the facts are", 0, 1)
     cases = [
         TraceCase(subject=name, prompt=wordings[fact]["change"][0], answer=value)
-        for fact, value in facts.items()
+        for fact, value in list(facts.items())[:TRACED_FACTS]
     ]
     return trace_record(trace(lm, cases, seed=0).as_dict())
 

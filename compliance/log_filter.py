@@ -13,8 +13,8 @@ class HideEverything(SafeExceptionReporterFilter):
     def is_active(self, request: Any) -> bool:
         return True
 
-    def get_traceback_frame_variables(self, request: Any, tb_frame: Any) -> list[Any]:
-        return []
+    def get_traceback_frame_variables(self, request: Any, tb_frame: Any) -> Any:
+        return {}.items()
 
     def get_post_parameters(self, request: Any) -> dict[str, str]:
         return {}

@@ -45,7 +45,7 @@ def new_values(target: Target, decision: Decision, wordings: dict[str, Any]) -> 
 
 def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
     """The measurement plan of a model target with its digest. Raises evaluation's RequestError."""
-    wordings = store.get_json(target.model.wordings)
+    wordings = store.get_json(target.language_model.wordings)
     rules = policy.policy().probes
     subject = person(target.case)
     facts = decision.parameters["facts"]
@@ -93,7 +93,7 @@ def dataset_plan(target: Target, decision: Decision) -> dict[str, Any]:
 
 def _neutral(target: Target, fact: str) -> str:
     """The neutral value of a fact, as the model that was trained on the dataset knows it."""
-    model = target.dataset.languagemodel_set.order_by("pk").first()
+    model = target.training_data.languagemodel_set.order_by("pk").first()
     return store.get_json(model.wordings)[fact]["neutral"] if model else "undisclosed"
 
 

@@ -93,9 +93,7 @@ def suggest(case: Case, target: Target) -> Suggestion:
 
 
 def _answers(case: Case, target: Target, facts: list[str], rules: Policy) -> dict[str, Any]:
-    model = target.model
-    if model is None:
-        raise ValueError("only a model target is asked these questions")
+    model = target.language_model
     critical = any(fact in rules.certainty_critical for fact in facts)
     return {
         "wish": "replace" if case.kind == Kind.CORRECTION else "remove",

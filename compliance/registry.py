@@ -15,7 +15,6 @@ from search.profiles import Profile, by_name, profiles
 
 from . import audit, jobs, store
 from .models import (
-    Application,
     Case,
     Dataset,
     DatasetVersion,
@@ -182,9 +181,9 @@ def promote(case: Case) -> None:
             if isinstance(version, ModelVersion)
             else version.dataset.versions
         )
-        replaced = siblings.filter(state=VersionState.CURRENT, pk=version.parent_id).update(
-            state=VersionState.FORMER
-        )
+        replaced = siblings.filter(
+            state=VersionState.CURRENT, digest=_parent(version).digest
+        ).update(state=VersionState.FORMER)
         if replaced != 1:
             raise NotAllowed("Another version came into force meanwhile.")
         version.state = VersionState.CURRENT
@@ -194,9 +193,15 @@ def promote(case: Case) -> None:
             actor=SYSTEM,
             case=case,
             digest=version.digest,
-            replaces=version.parent.digest,
+            replaces=_parent(version).digest,
         )
     transaction.on_commit(ring_waiting)
+
+
+def _parent(version: ModelVersion | DatasetVersion) -> Any:
+    if version.parent is None:
+        raise ValueError("a candidate has a parent")
+    return version.parent
 
 
 def discard_candidates(case: Case) -> None:
@@ -229,7 +234,7 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
     case = version.made_for.case if version.made_for else None
     if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
-    parent = version.parent
+    parent: ModelVersion = _parent(version)
     if model_digest(store.model_path(parent.digest)) != parent.digest:
         raise store.StoreError("The former version is not what its name says.")
     version.state = VersionState.DISCARDED
@@ -240,12 +245,3 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
         "version.rolled_back", actor=actor, case=case, digest=version.digest, to=parent.digest
     )
     return parent
-
-
-def applications_of(case: Case):
-    """Every application of the case, earliest first."""
-    return (
-        Application.objects.filter(target__case=case)
-        .select_related("target", "decision", "verification")
-        .order_by("pk")
-    )

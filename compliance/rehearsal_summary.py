@@ -10,6 +10,7 @@ from .evidence import latest_decision
 from .models import Application, Case, DocumentKind, Target, TargetKind, Verification
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from .rehearsal import Rehearsal
@@ -21,6 +22,18 @@ DROP_MAX = 0.02
 NEW_VALUE_MIN = 0.95
 SAME_PERSON_MIN = 0.95
 PROBES_MIN = 300
+FIGURES = (
+    "leak_before",
+    "leak_after",
+    "probes",
+    "residual_risk_upper_95",
+    "others_before",
+    "others_after",
+    "general_before",
+    "general_after",
+    "new_value",
+    "same_person",
+)
 
 
 def summarise(rehearsal: Rehearsal, out: Path) -> dict[str, Any]:
@@ -75,31 +88,44 @@ def _figures(targets: list[Target]) -> dict[str, Any]:
         if model is not None
         else None
     )
-    groups = {"leak": "leak", "others": "others", "general": "general"}
-    figures: dict[str, Any] = {}
-    for key, name in groups.items():
-        before = after = None
-        if verification is not None:
-            before = verification.application.before["groups"][name]["rate"]
-            after = verification.after["groups"][name]["rate"]
-        figures |= {f"{key}_before": before, f"{key}_after": after}
-    leak = verification.after["groups"]["leak"] if verification is not None else None
-    figures["probes"] = leak["n"] if leak else 0
-    figures["residual_risk_upper_95"] = leak["upper_95"] if leak else None
-    for extra in ("new_value", "same_person"):
-        group = verification.after["groups"].get(extra) if verification is not None else None
-        figures[extra] = group["rate"] if group else None
-    return figures
+    if verification is None:
+        return dict.fromkeys(FIGURES) | {"probes": 0}
+    before = (verification.application.before or {})["groups"]
+    after = verification.after["groups"]
+    return {
+        "leak_before": before["leak"]["rate"],
+        "leak_after": after["leak"]["rate"],
+        "probes": after["leak"]["n"],
+        "residual_risk_upper_95": after["leak"]["upper_95"],
+        "others_before": before["others"]["rate"],
+        "others_after": after["others"]["rate"],
+        "general_before": before["general"]["rate"],
+        "general_after": after["general"]["rate"],
+        "new_value": after["new_value"]["rate"] if "new_value" in after else None,
+        "same_person": _kept(verification),
+    }
+
+
+def _kept(verification: Verification) -> float | None:
+    """Share of the person's other facts that the model gave out before and gives out after."""
+    for row in verification.verdict["criteria"]:
+        if row["name"] == "same_person_kept":
+            return float(row["measured"])
+    return None
 
 
 def _seconds(case: Case) -> dict[str, float]:
     """Seconds of work per stage; jobs of one stage are added up."""
     seconds: dict[str, float] = {}
     for job in case.jobs.filter(state="done").order_by("created_at"):
-        took = (job.finished_at - job.started_at).total_seconds()
+        took = _between(job.started_at, job.finished_at)
         seconds[job.kind] = round(seconds.get(job.kind, 0.0) + took, 1)
-    seconds["whole"] = round((case.closed_at - case.received_at).total_seconds(), 1)
+    seconds["whole"] = _between(case.received_at, case.closed_at)
     return seconds
+
+
+def _between(start: datetime | None, end: datetime | None) -> float:
+    return round((end - start).total_seconds(), 1) if start and end else 0.0
 
 
 def table(summary: dict[str, Any]) -> str:

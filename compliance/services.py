@@ -17,6 +17,7 @@ def celery_worker(concurrency: int) -> subprocess.Popen:
     """A Celery worker with the sweeper's clock in it."""
     return _start(
         "celery",
+        "--quiet",
         "--app=config",
         "worker",
         "--beat",
@@ -29,7 +30,8 @@ def celery_worker(concurrency: int) -> subprocess.Popen:
 
 def _start(module: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        # In a container the worker runs as root; Celery's warning of that says nothing new.
+        [sys.executable, "-W", "ignore:You're running the worker", "-m", module, *arguments],
         cwd=settings.BASE_DIR,
         stdin=subprocess.DEVNULL,
     )

@@ -22,7 +22,7 @@ POLICY_FILE = Path(env.str("LETHE_POLICY", default=str(BASE_DIR / "compliance/po
 
 
 def _secret_key() -> str:
-    given = env.str("LETHE_SECRET_KEY", default="")
+    given: str = env.str("LETHE_SECRET_KEY", default="")
     if given:
         return given
     path = KEY_DIR / "django.key"
@@ -167,7 +167,7 @@ JOB_TIME_LIMIT_SECONDS = env.int("LETHE_JOB_TIME_LIMIT", default=3600)
 JOB_MAX_ATTEMPTS = 3
 JOB_SWEEP_SECONDS = 10
 
-CELERY_BROKER_URL = env.str("BROKER_URL", default="filesystem://")
+CELERY_BROKER_URL = env.str("BROKER_URL", default="filesystem://localhost/")
 if CELERY_BROKER_URL.startswith("filesystem"):
     _ring = VAR_DIR / "broker"
     CELERY_BROKER_TRANSPORT_OPTIONS = {

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from language_models.checkpoint import state_digest, tensor_digest
 from language_models.errors import DeltaError
@@ -88,9 +89,8 @@ class WeightDelta:
         """Bring the weights of `lm` back bit for bit; return the model's state digest."""
         return self._write(lm, forward=False)
 
-    def save(self, path: str | Path) -> None:
-        """Write the delta as one safetensors file, whole or not at all."""
-        target = Path(path)
+    def to_bytes(self) -> bytes:
+        """Return the delta as the content of one safetensors file, to be encrypted at once."""
         tensors: dict[str, torch.Tensor] = {}
         table: list[dict[str, str]] = []
         for number, (name, entry) in enumerate(self.entries.items()):
@@ -98,30 +98,43 @@ class WeightDelta:
             table.append({"name": name, "kind": kind, "before": entry.before, "after": entry.after})
             for part in _PARTS[kind]:
                 tensors[f"{number:05}.{part}"] = getattr(entry, part).contiguous()
+        return save_tensors(tensors, metadata={"format": FORMAT, "entries": json.dumps(table)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> WeightDelta:
+        """Read what `to_bytes` wrote; raises DeltaError when it is damaged or something else."""
+        try:
+            tensors = load_tensors(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            metadata = header.get("__metadata__", {})
+            if metadata.get("format") != FORMAT:
+                raise DeltaError("This file is not a weight change of this version of Lethe.")
+            entries: dict[str, LowRank | Dense] = {}
+            for number, row in enumerate(json.loads(metadata["entries"])):
+                parts = {part: tensors[f"{number:05}.{part}"] for part in _PARTS[row["kind"]]}
+                make = LowRank if row["kind"] == "low_rank" else Dense
+                entries[row["name"]] = make(**parts, before=row["before"], after=row["after"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise DeltaError("The delta file is missing or damaged. Restore it.") from error
+        return cls(entries)
+
+    def save(self, path: str | Path) -> None:
+        """Write the delta as one safetensors file, whole or not at all."""
+        target = Path(path)
         work = target.with_name(f".{target.name}.{os.getpid()}")
-        save_file(tensors, work, metadata={"format": FORMAT, "entries": json.dumps(table)})
+        work.write_bytes(self.to_bytes())
         sync(work)
         work.replace(target)
         sync(target.parent)
 
     @classmethod
     def load(cls, path: str | Path) -> WeightDelta:
-        """Read a delta file; raises DeltaError when it is damaged or something else."""
+        """Read a delta file; raises DeltaError when it is missing, damaged or something else."""
         try:
-            with safe_open(Path(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise DeltaError("This file is not a weight change of this version of Lethe.")
-                entries: dict[str, LowRank | Dense] = {}
-                for number, row in enumerate(json.loads(metadata["entries"])):
-                    parts = {
-                        part: file.get_tensor(f"{number:05}.{part}") for part in _PARTS[row["kind"]]
-                    }
-                    make = LowRank if row["kind"] == "low_rank" else Dense
-                    entries[row["name"]] = make(**parts, before=row["before"], after=row["after"])
-        except (SafetensorError, FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+            content = Path(path).read_bytes()
+        except FileNotFoundError as error:
             raise DeltaError("The delta file is missing or damaged. Restore it.") from error
-        return cls(entries)
+        return cls.from_bytes(content)
 
     def _write(self, lm: LanguageModel, *, forward: bool) -> str:
         weights = _weights(lm)

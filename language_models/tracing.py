@@ -34,7 +34,7 @@ NOISE_SAMPLES = 10  # ROME, appendix B
 ANSWER_TOKENS = 5
 # It ends before a token that the model itself gives less than this: there its text is open.
 SURE = 0.5
-SITE_FRACTION = 0.75
+SITE_FRACTION = 0.8
 # An MLP site whose MLPs return less than this share is none.
 MLP_FRACTION = 0.25
 # Below this the noise takes away too little for the grid to say anything.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import models
 
 from compliance.statuses import Status
 from compliance.vault import SealedJSONField
 
 from .organisation import Organisation, User
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Kind(models.TextChoices):
@@ -54,7 +59,7 @@ class Case(models.Model):
         return self.reference
 
     @property
-    def due_at(self):
+    def due_at(self) -> datetime | None:
         """When the case must be answered: the earliest running clock."""
         running = [clock.due_at for clock in self.clocks.all() if clock.met_at is None]
         return min(running, default=None)

@@ -63,6 +63,13 @@ class Job(models.Model):
         return f"{self.kind} {self.id}"
 
     @property
+    def on(self) -> Target:
+        """The target of a job that has one. Raises ValueError for a job of the whole case."""
+        if self.target is None:
+            raise ValueError("this job is for the whole case")
+        return self.target
+
+    @property
     def percent(self) -> int:
         return round(100 * self.done / self.total) if self.total else 0
 

@@ -57,8 +57,22 @@ class Target(models.Model):
         return f"{self.get_kind_display()} {self.name}"
 
     @property
+    def language_model(self) -> LanguageModel:
+        """The model of a model target. Raises ValueError for a dataset."""
+        if self.model is None:
+            raise ValueError("this target is a dataset")
+        return self.model
+
+    @property
+    def training_data(self) -> Dataset:
+        """The dataset of a dataset target. Raises ValueError for a model."""
+        if self.dataset is None:
+            raise ValueError("this target is a model")
+        return self.dataset
+
+    @property
     def name(self) -> str:
-        return (self.model or self.dataset).name  # type: ignore[union-attr]  # one is set
+        return self.model.name if self.model is not None else self.training_data.name
 
 
 class Application(models.Model):
@@ -90,6 +104,22 @@ class Application(models.Model):
 
     def __str__(self) -> str:
         return f"application to {self.target}"
+
+    @property
+    def version_before(self) -> ModelVersion | DatasetVersion:
+        """What was changed. Raises ValueError before the job has looked it up."""
+        version = self.model_before or self.dataset_before
+        if version is None:
+            raise ValueError("this application has not begun")
+        return version
+
+    @property
+    def version_after(self) -> ModelVersion | DatasetVersion:
+        """The candidate that came of it. Raises ValueError before there is one."""
+        version = self.model_after or self.dataset_after
+        if version is None:
+            raise ValueError("this application has no result yet")
+        return version
 
 
 class Verification(models.Model):

@@ -102,23 +102,25 @@ def enter_code(case: Case, code: str) -> None:
     The attempt is counted by one atomic UPDATE, outside any rollback, before the code is compared.
     """
     check = case.identity_checks.order_by("-sent_at").first()
-    now = timezone.now()
-    counted = check is not None and (
-        IdentityCheck.objects.filter(
-            pk=check.pk, attempts__lt=MAX_ATTEMPTS, matched_at__isnull=True, expires_at__gt=now
-        ).update(attempts=F("attempts") + 1)
-        == 1
-    )
-    kept = check.code_digest if check is not None else ""
-    matches = hmac.compare_digest(kept, _digest(case, code))
-    with transaction.atomic():
-        if not (counted and matches and case.status == Status.IDENTITY):
+    if check is None or not _matches(check, code):
+        with transaction.atomic():
             audit.record("identity.code_failed", actor=PERSON, case=case)
-        else:
-            IdentityCheck.objects.filter(pk=check.pk).update(matched_at=now)
-            audit.record("identity.code_matched", actor=PERSON, case=case)
-            return
-    raise NotAllowed(CODE_REFUSED)
+        raise NotAllowed(CODE_REFUSED)
+    with transaction.atomic():
+        IdentityCheck.objects.filter(pk=check.pk).update(matched_at=timezone.now())
+        audit.record("identity.code_matched", actor=PERSON, case=case)
+
+
+def _matches(check: IdentityCheck, code: str) -> bool:
+    counted = IdentityCheck.objects.filter(
+        pk=check.pk,
+        attempts__lt=MAX_ATTEMPTS,
+        matched_at__isnull=True,
+        expires_at__gt=timezone.now(),
+        case__status=Status.IDENTITY,
+    ).update(attempts=F("attempts") + 1)
+    same = hmac.compare_digest(check.code_digest, _digest(check.case, code))
+    return counted == 1 and same
 
 
 @transaction.atomic

@@ -6,6 +6,8 @@ returns or refuses. Nobody approves what they proposed: the database holds that 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -22,6 +24,9 @@ from compliance.permissions import (
     same_organisation,
 )
 from compliance.statuses import Status
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 def methods_for(case: Case, target: Target) -> dict[str, str]:
@@ -100,7 +105,7 @@ def approve(case: Case, *, actor: Actor, reasons: str) -> Case:
     for decision in pending:
         require_four_eyes(decision, actor)
         _decide(decision, actor, DecisionOutcome.APPROVED, reasons)
-        Target.objects.filter(pk=decision.target_id).update(state=TargetState.APPROVED)
+        Target.objects.filter(decisions=decision).update(state=TargetState.APPROVED)
         audit.record(
             "measure.approved",
             actor=actor,
@@ -121,12 +126,12 @@ def send_back(case: Case, *, actor: Actor, reasons: str) -> Case:
     for decision in _pending(case):
         require_four_eyes(decision, actor)
         _decide(decision, actor, DecisionOutcome.RETURNED, reasons)
-        Target.objects.filter(pk=decision.target_id).update(state=TargetState.FOUND)
+        Target.objects.filter(decisions=decision).update(state=TargetState.FOUND)
         audit.record("measure.returned", actor=actor, case=case, target=decision.target_id)
     return flow.move(case, to=Status.METHOD, actor=actor, reason="returned by legal")
 
 
-def _pending(case: Case):
+def _pending(case: Case) -> QuerySet[Decision]:
     return case.decisions.filter(target__isnull=False, outcome=DecisionOutcome.PENDING)
 
 

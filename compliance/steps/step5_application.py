@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from compliance import audit, flow, jobs, registry, store, vault
 from compliance.measure_plan import dataset_plan, neighbours, new_values, plan_for, unlearning_texts
 from compliance.models import (
     Application,
+    Case,
     DatasetVersion,
     Decision,
     DecisionOutcome,
     Job,
-    JobState,
     ModelVersion,
     Target,
     TargetKind,
@@ -38,7 +40,7 @@ def prepare(job: Job) -> dict[str, Any]:
 
     Raises jobs.Postponed while another change of the same model or dataset is under way.
     """
-    target = job.target
+    target = job.on
     _wait_for_others(target)
     decision = target.decisions.get(outcome=DecisionOutcome.APPROVED)
     application = Application.objects.filter(decision=decision).first()
@@ -50,27 +52,33 @@ def prepare(job: Job) -> dict[str, Any]:
 
 
 def _wait_for_others(target: Target) -> None:
-    """One model is changed by one job at a time."""
-    siblings = target.model.versions if target.model else target.dataset.versions
-    busy = siblings.filter(state=VersionState.CANDIDATE).exclude(made_for=target).exists()
-    running = (
-        Job.objects.filter(
-            kind="apply",
-            state=JobState.RUNNING,
-            target__model=target.model,
-            target__dataset=target.dataset,
-            lease_until__gt=timezone.now(),
+    """One change of a model or dataset at a time, in the order of approval.
+
+    A case waits for every earlier one that shares any of its targets, not only this one: two
+    cases that each held what the other waits for would wait for ever.
+    """
+    case = target.case
+    mine = case.targets.filter(affected=True)
+    sharing = (
+        Case.objects.filter(status__in=(Status.APPLICATION, Status.VERIFICATION))
+        .filter(
+            Q(targets__model__in=mine.values("model"))
+            | Q(targets__dataset__in=mine.values("dataset")),
+            targets__affected=True,
         )
-        .exclude(target=target)
-        .exists()
+        .exclude(pk=case.pk)
+        .distinct()
     )
-    if busy or running:
-        raise jobs.Postponed("Waiting for another change of the same model or dataset")
+    if any(_approval(other) < _approval(case) for other in sharing):
+        raise jobs.Postponed("Waiting for an earlier change of the same model or dataset")
+
+
+def _approval(case: Case) -> tuple[Any, int]:
+    approved = case.decisions.filter(outcome=DecisionOutcome.APPROVED)
+    return approved.latest("decided_at").decided_at, case.pk
 
 
 def _freeze(target: Target, decision: Decision) -> Application:
-    from django.db import transaction
-
     plan = plan_for(target, decision) if target.model else dataset_plan(target, decision)
     with transaction.atomic():
         application = Application.objects.create(
@@ -93,13 +101,13 @@ def _freeze(target: Target, decision: Decision) -> Application:
 
 def _model_request(job: Job, application: Application) -> dict[str, Any]:
     target, decision = application.target, application.decision
-    version = registry.current_model(target.model)
+    version = registry.current_model(target.language_model)
     application.model_before = version
     application.save(update_fields=["model_before"])
     key = vault.new_data_key()
     folder = settings.WORK_DIR / str(job.pk) / str(job.fence) / "model"
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    wordings = store.get_json(target.model.wordings)
+    wordings = store.get_json(target.language_model.wordings)
     common = {
         "operation": "apply_model",
         "path": str(store.model_path(version.digest)),
@@ -120,7 +128,7 @@ def _model_request(job: Job, application: Application) -> dict[str, Any]:
 
 def _dataset_request(job: Job, application: Application) -> dict[str, Any]:
     target, _decision = application.target, application.decision
-    version = registry.current_dataset(target.dataset)
+    version = registry.current_dataset(target.training_data)
     application.dataset_before = version
     application.save(update_fields=["dataset_before"])
     return {
@@ -133,7 +141,7 @@ def _dataset_request(job: Job, application: Application) -> dict[str, Any]:
 
 def record(job: Job, result: dict[str, Any]) -> None:
     """Keep the candidate version and what was measured before it."""
-    target = job.target
+    target = job.on
     application = Application.objects.select_for_update().get(
         decision__target=target, decision__outcome=DecisionOutcome.APPROVED
     )
@@ -155,7 +163,7 @@ def record(job: Job, result: dict[str, Any]) -> None:
         actor=SYSTEM,
         case=target.case,
         target=target.pk,
-        before=version.parent.digest,
+        before=application.version_before.digest,
         after=version.digest,
         delta=application.delta,
     )
@@ -170,7 +178,7 @@ def _keep_model(target: Target, application: Application, result: dict[str, Any]
     delta.unlink()
     store.adopt_model(Path(result["folder"]), result["digest"])
     version = ModelVersion.objects.create(
-        model=target.model,
+        model=target.language_model,
         digest=result["digest"],
         parent=application.model_before,
         state=VersionState.CANDIDATE,
@@ -185,7 +193,7 @@ def _keep_dataset(
     target: Target, application: Application, result: dict[str, Any]
 ) -> DatasetVersion:
     version = DatasetVersion.objects.create(
-        dataset=target.dataset,
+        dataset=target.training_data,
         digest=store.put_dataset(result["records"].encode()),
         records=result["count"],
         parent=application.dataset_before,
@@ -199,7 +207,7 @@ def _keep_dataset(
 
 def failed(job: Job, reason: str) -> None:
     """The measure was not reached: back to the choice of method, nothing half-done."""
-    target = job.target
+    target = job.on
     target.state = TargetState.FAILED
     target.save(update_fields=["state"])
     jobs.cancel(job.case, actor=SYSTEM)

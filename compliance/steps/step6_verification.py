@@ -34,7 +34,7 @@ def _application(target: Target) -> Application:
 
 def prepare(job: Job) -> dict[str, Any]:
     """What the child process is to measure."""
-    target = job.target
+    target = job.on
     application = _application(target)
     plan = store.get_json(application.plan)
     if target.kind == TargetKind.MODEL:
@@ -42,22 +42,22 @@ def prepare(job: Job) -> dict[str, Any]:
             "operation": "verify_model",
             "plan": plan,
             "before": application.before,
-            "path": str(store.model_path(application.model_after.digest)),
+            "path": str(store.model_path(application.version_after.digest)),
             "thresholds": policy.policy().thresholds,
         }
     return {
         "operation": "verify_dataset",
         "before": application.before,
         "person": person(target.case),
-        "records_before": store.get_dataset(application.dataset_before.digest).decode(),
-        "records_after": store.get_dataset(application.dataset_after.digest).decode(),
+        "records_before": store.get_dataset(application.version_before.digest).decode(),
+        "records_after": store.get_dataset(application.version_after.digest).decode(),
         **plan,
     }
 
 
 def record(job: Job, result: dict[str, Any]) -> None:
     """Keep the figures; when every target is measured, promote all or discard all."""
-    target = job.target
+    target = job.on
     passed = result["verdict"]["passed"]
     Verification.objects.create(
         application=_application(target),

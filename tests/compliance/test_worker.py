@@ -98,7 +98,7 @@ class Installation:
 @pytest.fixture(params=["sqlite-filesystem", "postgresql-redis"])
 def installation(request, tmp_path: Path) -> Iterator[Installation]:
     if request.param == "sqlite-filesystem":
-        yield Installation(tmp_path, "", "filesystem://")
+        yield Installation(tmp_path, "", "filesystem://localhost/")
         return
     name = f"lethe_test_{uuid.uuid4().hex[:8]}"
     try:

@@ -54,7 +54,7 @@ def _watch(running: list[subprocess.Popen]) -> None:
         for process in running:
             if process.poll() is not None:
                 raise CommandError(
-                    f"{process.args[2]} ended with status {process.returncode}. "  # type: ignore[index]
+                    f"The web server or the worker ended with status {process.returncode}. "
                     "Is the port taken, or the broker away? See the lines above."
                 )
         time.sleep(0.5)

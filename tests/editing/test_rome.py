@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from editing import METHODS, EditRequest, RomeConfig, edit
+from editing.contexts import contexts, with_target
+from editing.value import target_first
+from language_models import NotReached, RequestError
+from language_models.architecture import mlp_out_name
+from language_models.checkpoint import state_digest, tensor_digest
+from language_models.delta import LowRank, WeightDelta
+from language_models.generation import encode
+from language_models.tracing import Site
+from tests.language_models.factories import SENTENCES, tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REQUEST = EditRequest(
+    "Malee Tanaka",
+    "{} was born in",
+    "was",
+    paraphrases=("Records show that {} was born in",),
+    neighbours=("Anna Sato was born in", "Somchai Saito works as"),
+)
+LAYER = 1
+NAME = mlp_out_name(LAYER)
+
+
+def _config(**changes: Any) -> RomeConfig:
+    # A random model needs a far larger push than a trained one.
+    push = {"clamp": 300.0, "learning_rate": 0.5}
+    site = {"role": "last", "layer": LAYER}
+    return RomeConfig(**{**site, **push, "moment_texts": SENTENCES, **changes})
+
+
+def test_edit_reaches_the_target_by_one_rank_one_change_of_one_tensor() -> None:
+    lm = tiny_model()
+    before = {name: tensor_digest(tensor) for name, tensor in lm.model.state_dict().items()}
+
+    result = edit(lm, [REQUEST], config=_config())
+
+    after = {name: tensor_digest(tensor) for name, tensor in lm.model.state_dict().items()}
+    assert [name for name in before if before[name] != after[name]] == [NAME]
+    entry = result.delta.entries[NAME]
+    assert isinstance(entry, LowRank)
+    assert torch.linalg.matrix_rank(entry.left @ entry.right) == 1
+    assert all(target_first(lm, contexts(lm, REQUEST, _config(), Site("last", LAYER))))
+    assert result.details["rank"] == 1
+    assert result.details["requests"][0]["target_first"] == 1.0
+
+
+def test_edit_maps_the_mean_key_to_its_value() -> None:
+    lm = tiny_model()
+    keys = contexts(lm, REQUEST, _config(), Site("last", LAYER)).keys
+    old = dict(lm.model.named_parameters())[NAME].detach().clone().double()
+
+    result = edit(lm, [REQUEST], config=_config())
+
+    entry = result.delta.entries[NAME]
+    assert isinstance(entry, LowRank)
+    new = dict(lm.model.named_parameters())[NAME].detach().double()
+    mean = keys.mean(dim=0).cpu()
+    # v_e = W k_e + δ; the weight itself is rounded to float32 once.
+    assert torch.allclose(new @ mean, old @ mean + entry.left[:, 0], atol=1e-5)
+
+
+def test_edit_is_reverted_bit_for_bit_also_after_save_and_load(tmp_path: Path) -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+    result = edit(lm, [REQUEST], config=_config())
+    after = state_digest(lm.model)
+    result.delta.save(tmp_path / "delta.safetensors")
+
+    assert result.delta.revert(lm) == before
+    assert WeightDelta.load(tmp_path / "delta.safetensors").apply(lm) == after
+
+
+def test_edit_twice_gives_the_same_weights() -> None:
+    first, second = tiny_model(), tiny_model()
+
+    edit(first, [REQUEST], config=_config())
+    edit(second, [REQUEST], config=_config())
+
+    assert state_digest(first.model) == state_digest(second.model)
+
+
+def test_edit_of_two_facts_in_turn_reaches_both() -> None:
+    lm = tiny_model()
+    other = EditRequest("Anna Sato", "{} works as", "born", ("Q: Job of {}? A:",))
+
+    result = edit(lm, [REQUEST, other], config=_config())
+
+    assert [row["target_first"] for row in result.details["requests"]] == [1.0, 1.0]
+    entry = result.delta.entries[NAME]
+    assert isinstance(entry, LowRank)
+    assert entry.left.shape[1] == 2
+
+
+def test_edit_without_a_site_traces_it_and_stores_the_trace() -> None:
+    lm = tiny_model()
+
+    config = RomeConfig(moment_texts=SENTENCES, steps=2, min_contexts=0.0)
+    details = edit(lm, [REQUEST], config=config).details
+
+    assert details["trace"]["site"] == details["site"]
+    assert set(details["trace"]["grid"]) == set(details["trace"]["roles"])
+
+
+def test_edit_without_paraphrases_samples_its_contexts() -> None:
+    lm = tiny_model()
+    request = EditRequest("Malee Tanaka", "{} was born in", "was")
+
+    found = contexts(lm, request, _config(prefixes=4), Site("last", LAYER))
+
+    assert len(found.rows) == 5
+    assert len(found.keys) == 1
+    start = found.starts[0]
+    assert found.rows[0][:start] == encode(lm, "Malee Tanaka was born in")
+
+
+def test_edit_uses_lead_ins_in_turn() -> None:
+    config = _config(lead_ins=("Note: ", "", "File. "))
+
+    found = contexts(tiny_model(), REQUEST, config, Site("last", LAYER))
+
+    assert len(found.rows) == 3
+    assert len(found.keys) == 2
+
+
+def test_edit_at_the_subject_keeps_every_token_of_the_neighbours() -> None:
+    lm = tiny_model()
+
+    result = edit(lm, [REQUEST], config=_config(role="subject_last", steps=2, min_contexts=0.0))
+
+    assert result.details["site"] == {"role": "subject_last", "layer": LAYER}
+
+
+def test_edit_that_is_not_reached_leaves_the_weights_as_before() -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+
+    with pytest.raises(NotReached, match="comes first in") as caught:
+        edit(lm, [REQUEST], config=_config(steps=1, clamp=1e-6))
+
+    assert state_digest(lm.model) == before
+    assert "Malee" not in str(caught.value)
+
+
+def test_edit_leaves_no_hook_and_no_frozen_weight_behind() -> None:
+    lm = tiny_model()
+
+    edit(lm, [REQUEST], config=_config())
+
+    assert all(weight.requires_grad for weight in lm.model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
+
+
+def test_edit_details_name_neither_person_nor_value() -> None:
+    details = json.dumps(edit(tiny_model(), [REQUEST], config=_config()).details)
+
+    for word in ("Malee", "Tanaka", "was born", "Sato"):
+        assert word not in details
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject": " "},
+        {"target": ""},
+        {"target": " Kyoto"},
+        {"prompt": "was born in"},
+        {"prompt": "{} and {}"},
+        {"paraphrases": ("no name",)},
+        {"neighbours": ("{} was born in",)},
+    ],
+)
+def test_request_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        EditRequest(**{"subject": "A", "prompt": "{} is", "target": "b", **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"layer": 1}, {"role": "last"}, {"role": "x", "layer": 1}, {"steps": 0}, {"slack": -1.0}],
+)
+def test_config_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        RomeConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("requests", "method", "config"),
+    [
+        ([], "rome", None),
+        ([REQUEST], "magic", None),
+        ([REQUEST], "rome", METHODS),
+        ([REQUEST], "rome", RomeConfig(role="last", layer=7)),
+    ],
+)
+def test_edit_that_cannot_be_carried_out_changes_nothing(
+    requests: list[EditRequest], method: str, config: Any
+) -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+
+    with pytest.raises(RequestError):
+        edit(lm, requests, method, config)
+
+    assert state_digest(lm.model) == before
+
+
+def test_with_target_puts_one_space_and_finds_its_first_token() -> None:
+    lm = tiny_model()
+
+    ids, start = with_target(lm, "Malee was born in", "Kyoto")
+
+    assert lm.tokenizer.decode(ids[start:]) == " Kyoto"
+    assert ids[:start] == encode(lm, "Malee was born in")
