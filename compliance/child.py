@@ -48,6 +48,8 @@ def _environment() -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONHASHSEED": "0",
+        # Threads that spin while they wait take the processor from the other worker's step.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

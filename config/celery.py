@@ -6,8 +6,11 @@ import os
 
 from celery import Celery
 
+from . import doorbell
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+doorbell.install()
 app = Celery("lethe")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["compliance"])

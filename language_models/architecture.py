@@ -44,10 +44,6 @@ class Parts:
         """Return the MLP's second projection of `layer`: (d_ff) -> (d_model)."""
         return cast("nn.Linear", cast("Any", self._block(layer)).mlp.down_proj)
 
-    def attention(self, layer: int) -> nn.Module:
-        """Return the attention of `layer`; its output is a tuple, the tensor first."""
-        return cast("nn.Module", cast("Any", self._block(layer)).self_attn)
-
     def _block(self, layer: int) -> nn.Module:
         if not 0 <= layer < len(self.blocks):
             raise RequestError(

@@ -4,11 +4,13 @@ The embeddings of the subject are blurred by noise, so the model loses the fact;
 of one token role at one layer are put back as they were, and the probability that returns says
 what they carry.
 
-The site is the earliest layer at which restoring the block output at one role returns at least
-SITE_FRACTION of what the noise took away: earlier layers do not hold the fact yet, later ones
-only pass it on. A role whose embedding alone, restored, returns as much is left out: that is the
-name itself, which all facts of the person share, and an edit there changes them all. On ties
-within the layer the role that returns most is taken.
+The site is the earliest layer at which, at one role, restoring the block output returns at least
+SITE_FRACTION of what the noise took away, and restoring the MLP outputs up to there returns at
+least MLP_FRACTION of it: earlier layers do not hold the fact yet, later ones only pass it on, and
+where attention alone has brought it an MLP is no place to change it. A role whose embedding
+alone, restored, returns as much is left out: that is the name itself, which all facts of the
+person share, and an edit there changes them all. So are the tokens between the name and the
+prompt's end, which not every wording has. On ties the role that returns most is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 NOISE_SIGMAS = 3.0  # ROME, section 2.1
 NOISE_SAMPLES = 10  # ROME, appendix B
 # The model's own answer is followed this far: one token may be the same for many answers.
-ANSWER_TOKENS = 5
+ANSWER_TOKENS = 12
 # It ends before a token that the model itself gives less than this: there its text is open.
 SURE = 0.5
 SITE_FRACTION = 0.8
@@ -40,8 +42,23 @@ MLP_FRACTION = 0.25
 # Below this the noise takes away too little for the grid to say anything.
 MIN_EFFECT = 0.1
 ROWS_PER_PASS = 512
+FLAT = (
+    "The trace is flat: blurring the subject hardly lowers the answer's probability, so the site"
+    " is a guess. Check that the model knows the fact."
+)
+WEAK = (
+    f"No single state returns {SITE_FRACTION:.0%} of the fact; the site is a guess."
+    " Expect a weak edit or side effects."
+)
+OUTSIDE = (
+    f"Up to the site the MLP outputs alone return less than {MLP_FRACTION:.0%} of the fact, so the"
+    " site lies outside the MLPs. Expect a weak edit or side effects."
+)
 # the embedding, counted as the layer before the first
 EMBEDDING = -1
+
+
+Grid = dict[str, list[float] | None]
 
 
 @dataclass(frozen=True)
@@ -66,18 +83,17 @@ class Trace:
     """Geometric mean probability of the answer's tokens, as means over cases and noise samples.
 
     grid: role -> one number per layer, with that role's block output restored (None where no
-    case has the role). embedding: the same with the role's embedding restored. high:
-    undisturbed; low: blurred, nothing restored. mlp and attention: with only these outputs
-    restored at the site's role, in all layers up to the site.
+    case has the role). mlp: the same with the MLP outputs of all layers up to there restored,
+    for the roles that may be the site. embedding: with the role's embedding restored. high:
+    undisturbed; low: blurred, nothing restored.
     """
 
-    grid: dict[str, list[float] | None]
+    grid: Grid
+    mlp: Grid
     embedding: dict[str, float | None]
     low: float
     high: float
     site: Site
-    mlp: float
-    attention: float
     warning: str | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -114,39 +130,65 @@ def trace(lm: LanguageModel, statements: Sequence[TraceCase], seed: int) -> Trac
     layers = len(parts(lm.model).blocks)
     low = _mean([_run(lm, case, [_Row("block", (), ())])[0] for case in cases])
     high = _mean([case.high for case in cases])
-    grid: dict[str, list[float] | None] = dict.fromkeys(ROLES)
+    grid: Grid = dict.fromkeys(ROLES)
+    mlp: Grid = dict.fromkeys(ROLES)
     embedding: dict[str, float | None] = dict.fromkeys(ROLES)
     for role in ROLES:
-        restored = [_by_layer(lm, case, role, layers) for case in cases if case.where.tokens(role)]
-        if restored:
-            means = [_mean(list(column)) for column in zip(*restored, strict=True)]
-            embedding[role], grid[role] = means[0], means[1:]
-    site = choose_site(grid, embedding, low, high)
-    mlp, attention = (_only(lm, cases, site, kind) for kind in ("mlp", "attention"))
-    warning = _warning(grid, low, high, site, mlp)
-    return Trace(grid, embedding, low, high, site, mlp, attention, warning)
+        having = [case for case in cases if case.where.tokens(role)]
+        if having:
+            embedding[role], *grid[role] = _curve(lm, having, role, _blocks(layers))
+            if _may_be_site(grid[role], embedding[role], low, high):
+                mlp[role] = _curve(lm, having, role, _mlps(layers))
+    site, warning = choose_site(grid, mlp, embedding, low, high)
+    return Trace(grid, mlp, embedding, low, high, site, warning)
 
 
 def choose_site(
-    grid: dict[str, list[float] | None],
-    embedding: dict[str, float | None],
-    low: float,
-    high: float,
-) -> Site:
-    """Apply the rule of the module's docstring; without any such layer, take the largest cell."""
-    enough = low + SITE_FRACTION * (high - low)
+    grid: Grid, mlp: Grid, embedding: dict[str, float | None], low: float, high: float
+) -> tuple[Site, str | None]:
+    """Apply the rule of the module's docstring; return the site and what speaks against it.
+
+    Without any such layer, the first one that returns the fact by whatever way is taken; failing
+    that, the cell that returns most beyond what its role's embedding alone does.
+    """
     cells = [
         (value, role, layer)
         for role, values in grid.items()
-        if (embedding[role] or 0.0) < enough or high - low < MIN_EFFECT
+        if role != "between"
         for layer, value in enumerate(values or ())
     ]
-    reached = [cell for cell in cells if cell[0] >= enough]
-    if not reached or high - low < MIN_EFFECT:
-        _, role, layer = max(cells, key=lambda cell: (cell[0], -cell[2]))
+    effect = high - low
+    reached = [
+        cell
+        for cell in cells
+        if _may_be_site(grid[cell[1]], embedding[cell[1]], low, high)
+        and cell[0] >= low + SITE_FRACTION * effect
+    ]
+    in_mlps = [
+        cell
+        for cell in reached
+        if (mlp[cell[1]] or [0.0] * (cell[2] + 1))[cell[2]] >= low + MLP_FRACTION * effect
+    ]
+
+    def beyond(cell: tuple[float, str, int]) -> tuple[float, int]:
+        return cell[0] - (embedding[cell[1]] or 0.0), -cell[2]
+
+    warning: str | None
+    if effect < MIN_EFFECT:
+        warning, chosen = FLAT, max(cells, key=beyond)
+    elif not reached:
+        warning, chosen = WEAK, max(cells, key=beyond)
     else:
-        _, role, layer = min(reached, key=lambda cell: (cell[2], -cell[0]))
-    return Site(role, layer)
+        warning = None if in_mlps else OUTSIDE
+        chosen = min(in_mlps or reached, key=lambda cell: (cell[2], -cell[0]))
+    return Site(chosen[1], chosen[2]), warning
+
+
+def _may_be_site(
+    values: list[float] | None, embedding: float | None, low: float, high: float
+) -> bool:
+    enough = low + SITE_FRACTION * (high - low)
+    return values is not None and max(values) >= enough and (embedding or 0.0) < enough
 
 
 def _sigma(lm: LanguageModel, statements: Sequence[TraceCase]) -> float:
@@ -208,7 +250,6 @@ def _modules(lm: LanguageModel) -> dict[tuple[str, int], torch.nn.Module]:
     model = parts(lm.model)
     found: dict[tuple[str, int], torch.nn.Module] = {("block", EMBEDDING): model.embed}
     for layer, block in enumerate(model.blocks):
-        found["attention", layer] = model.attention(layer)
         found["mlp", layer] = model.mlp_out(layer)
         found["block", layer] = block
     return found
@@ -219,20 +260,28 @@ def _tensor(output: Any) -> torch.Tensor:
     return found
 
 
-def _by_layer(lm: LanguageModel, case: _Prepared, role: str, layers: int) -> list[float]:
-    """Return what restoring the role's tokens together returns: at the embedding, then by layer."""
-    positions = tuple(case.where.tokens(role))
-    return _run(lm, case, [_Row("block", (at,), positions) for at in range(EMBEDDING, layers)])
+def _blocks(layers: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Return what to restore: the embedding, then each block's output alone."""
+    return [("block", (at,)) for at in range(EMBEDDING, layers)]
 
 
-def _only(lm: LanguageModel, cases: list[_Prepared], site: Site, kind: str) -> float:
-    """Return the mean probability with one kind of output restored in all layers up to the site."""
-    found = []
-    for case in cases:
-        positions = tuple(case.where.tokens(site.role))
-        if positions:
-            found += _run(lm, case, [_Row(kind, tuple(range(site.layer + 1)), positions)])
-    return _mean(found)
+def _mlps(layers: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Return what to restore: per layer, the MLP outputs of all layers up to it."""
+    return [("mlp", tuple(range(at + 1))) for at in range(layers)]
+
+
+def _curve(
+    lm: LanguageModel,
+    cases: list[_Prepared],
+    role: str,
+    restored: list[tuple[str, tuple[int, ...]]],
+) -> list[float]:
+    """Return, for each thing restored at the role's tokens together, the mean over cases."""
+    found = [
+        _run(lm, case, [_Row(*what, tuple(case.where.tokens(role))) for what in restored])
+        for case in cases
+    ]
+    return [_mean(list(column)) for column in zip(*found, strict=True)]
 
 
 def _run(lm: LanguageModel, case: _Prepared, rows: list[_Row]) -> list[float]:
@@ -275,32 +324,6 @@ def _pass(lm: LanguageModel, case: _Prepared, rows: list[_Row]) -> list[float]:
     chances = _chance(logits, case.answer)
     means: list[float] = chances.reshape(count, NOISE_SAMPLES).mean(dim=1).tolist()
     return means
-
-
-def _warning(
-    grid: dict[str, list[float] | None],
-    low: float,
-    high: float,
-    site: Site,
-    mlp: float,
-) -> str | None:
-    if high - low < MIN_EFFECT:
-        return (
-            "The trace is flat: blurring the subject hardly lowers the answer's probability, so"
-            " the site is a guess. Check that the model knows the fact."
-        )
-    values = grid[site.role] or []
-    if values[site.layer] < low + SITE_FRACTION * (high - low):
-        return (
-            f"No single state returns {SITE_FRACTION:.0%} of the fact; the site is the largest"
-            " cell. Expect a weak edit or side effects."
-        )
-    if mlp - low < MLP_FRACTION * (high - low):
-        return (
-            f"Up to the site the MLP outputs alone return less than {MLP_FRACTION:.0%} of the"
-            " fact, so the site lies outside the MLPs. Expect a weak edit or side effects."
-        )
-    return None
 
 
 def _mean(values: list[float]) -> float:

@@ -64,6 +64,8 @@ def tiny_model(
     family: str = "llama", *, seed: int = 0, scale: float = 4.0, **sizes: Any
 ) -> LanguageModel:
     """A random model; weights times `scale`, so that its outputs differ from prompt to prompt."""
+    # Waiting threads cost more than they bring on this size, above all beside other tests.
+    torch.set_num_threads(1)
     tokenizer = tiny_tokenizer()
     names = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
     config = getattr(transformers, f"{names[family]}Config")(

@@ -7,7 +7,16 @@ import pytest
 from language_models import RequestError
 from language_models.checkpoint import state_digest
 from language_models.positions import ROLES
-from language_models.tracing import Site, TraceCase, choose_site, trace
+from language_models.tracing import (
+    FLAT,
+    OUTSIDE,
+    WEAK,
+    Grid,
+    Site,
+    TraceCase,
+    choose_site,
+    trace,
+)
 from tests.language_models.factories import tiny_model
 
 CASES = [
@@ -63,21 +72,34 @@ def test_trace_without_statements_is_refused() -> None:
         trace(tiny_model(), [], seed=0)
 
 
+GRID = {"subject_last": [0.9, 0.2, 0.1], "between": None, "last": [0.3, 0.9, 1.0]}
+IN_MLPS = {"subject_last": [0.9, 0.2, 0.1], "between": None, "last": [0.3, 0.9, 1.0]}
+
+
 def test_choose_site_takes_the_earliest_layer_that_returns_enough() -> None:
-    grid = {"subject_last": [0.9, 0.2, 0.1], "between": None, "last": [0.3, 0.8, 1.0]}
     embedding = {"subject_last": 0.3, "between": None, "last": 0.1}
 
-    assert choose_site(grid, embedding, 0.1, 1.0) == Site("subject_last", 0)
+    assert choose_site(GRID, IN_MLPS, embedding, 0.1, 1.0) == (Site("subject_last", 0), None)
 
 
 def test_choose_site_leaves_out_the_name_itself() -> None:
-    grid = {"subject_last": [0.9, 0.2, 0.1], "between": None, "last": [0.3, 0.8, 1.0]}
     embedding = {"subject_last": 0.95, "between": None, "last": 0.1}
 
-    assert choose_site(grid, embedding, 0.1, 1.0) == Site("last", 1)
+    assert choose_site(GRID, IN_MLPS, embedding, 0.1, 1.0) == (Site("last", 1), None)
 
 
-def test_choose_site_of_a_flat_trace_is_its_largest_cell() -> None:
-    grid = {"subject_last": [0.11, 0.12], "last": [0.13, 0.12]}
+def test_choose_site_waits_for_the_mlps_and_warns_where_they_hold_nothing() -> None:
+    embedding = {"subject_last": 0.95, "between": None, "last": 0.1}
+    late = {**IN_MLPS, "last": [0.1, 0.2, 0.5]}
+    never = {**IN_MLPS, "last": [0.1, 0.1, 0.1]}
 
-    assert choose_site(grid, {"subject_last": 0.1, "last": 0.1}, 0.1, 0.15) == Site("last", 0)
+    assert choose_site(GRID, late, embedding, 0.1, 1.0) == (Site("last", 2), None)
+    assert choose_site(GRID, never, embedding, 0.1, 1.0) == (Site("last", 1), OUTSIDE)
+
+
+def test_choose_site_of_a_flat_or_weak_trace_is_where_most_is_gained() -> None:
+    grid: Grid = {"subject_last": [0.14, 0.12], "last": [0.13, 0.12]}
+    embedding: dict[str, float | None] = {"subject_last": 0.14, "last": 0.1}
+
+    assert choose_site(grid, dict(grid), embedding, 0.1, 0.15) == (Site("last", 0), FLAT)
+    assert choose_site(grid, dict(grid), embedding, 0.1, 0.9) == (Site("last", 0), WEAK)

@@ -1,0 +1,17 @@
+"""What an unlearning method gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from language_models.delta import WeightDelta
+
+
+@dataclass(frozen=True)
+class UnlearnResult:
+    """The change as an object of its own and the evidence, which holds no text of the person."""
+
+    delta: WeightDelta
+    details: dict[str, Any]
