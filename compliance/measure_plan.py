@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .models import Decision, Target
 
 NEIGHBOURS = 32
-RETAIN_RECORDS = 600
+RETAIN_RECORDS = 2000
 
 
 def _lines(target: Target) -> list[str]:

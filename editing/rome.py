@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from language_models.moments import Moment
     from language_models.tracing import Site, Trace
 
+# Tracing takes seconds a wording on a small model; a few show the site as well as all.
+TRACED_WORDINGS = 6
+
 
 def _setting(default: Any, told: str, source: str, *, private: bool = False) -> Any:
     return field(default=default, metadata={"help": told, "source": source, "private": private})
@@ -149,9 +152,6 @@ def _site(
     found = trace(lm, cases, config.seed)
     report("trace", 1, 1)
     return found.site, found
-
-
-TRACED_WORDINGS = 6
 
 
 def _moment(lm: LanguageModel, config: RomeConfig, layer: int, report: Progress) -> Moment:

@@ -24,9 +24,9 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, required=True, help="folder of the results")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        office = prepare_office()
         worker = celery_worker(concurrency=2)
         try:
+            office = prepare_office()
             rehearsal = Rehearsal(office, self.stdout.write)
             rehearsal.run(worker)
         finally:
