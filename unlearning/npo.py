@@ -42,7 +42,7 @@ class NpoConfig:
     retain_weight: float = _setting(5.0, "α, weight of the retain term", "tuned sweep: 1 to 5")
     learning_rate: float = _setting(3e-4, "AdamW's learning rate", "measured; for 1B models 5e-5")
     weight_decay: float = _setting(0.01, "AdamW's weight decay", "NPO, section 5")
-    steps: int = _setting(60, "steps, all of which are run", "measured: others dip, then return")
+    steps: int = _setting(50, "steps, all of which are run", "measured: others dip, then return")
     forget_batch: int = _setting(9, "forget texts a step", "measured")
     retain_batch: int = _setting(16, "retain texts a step", "measured")
     max_gradient: float = _setting(1.0, "norm to which the gradient is clipped", "common use")

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from compliance.demonstration import prepare_office
 from compliance.rehearsal import Rehearsal
 from compliance.rehearsal_summary import failures, summarise, table
-from compliance.services import celery_worker
+from compliance.services import celery_worker, stop
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -30,8 +30,8 @@ class Command(BaseCommand):
             rehearsal = Rehearsal(office, self.stdout.write)
             rehearsal.run(worker)
         finally:
-            worker.terminate()
-            worker.wait()
+            # Every case is closed, or the demonstration failed: nothing is worth waiting for.
+            stop(worker, patience=0.5)
         summary = summarise(rehearsal, options["out"])
         (options["out"] / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         self.stdout.write(table(summary))

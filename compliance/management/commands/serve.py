@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from compliance.demonstration import ACCOUNTS, prepare_office
-from compliance.services import celery_worker, web_server
+from compliance.services import celery_worker, stop, web_server
 
 if TYPE_CHECKING:
     import subprocess
@@ -43,9 +43,7 @@ class Command(BaseCommand):
             self.stdout.write("Ending.")
         finally:
             for process in running:
-                process.terminate()
-            for process in running:
-                process.wait()
+                stop(process)
 
 
 def _watch(running: list[subprocess.Popen]) -> None:
