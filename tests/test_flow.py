@@ -1,0 +1,146 @@
+"""The story of all six steps: three people, the real demo model, real jobs, real PDFs."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pypdf
+import pytest
+from django.conf import settings
+
+from compliance import audit, jobs, registry, store
+from compliance.demonstration import prepare_office
+from compliance.models import (
+    Application,
+    Case,
+    DocumentKind,
+    Job,
+    JobState,
+    LanguageModel,
+    ModelVersion,
+    Verification,
+    VersionState,
+)
+from compliance.rehearsal import Rehearsal
+from compliance.rehearsal_summary import failures, summarise
+from compliance.statuses import Status
+from reports.signature import make_demo_certificate
+from reports.verify import verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("heavy"),
+]
+
+
+def _through_all_steps() -> Rehearsal:
+    """Advance the cases as `make demo` does, each job run here instead of by a worker."""
+    rehearsal = Rehearsal(prepare_office(), lambda _line: None)
+    rehearsal.file()
+    while any(part.case.status != Status.CLOSED for part in rehearsal.parts):
+        for part in rehearsal.parts:
+            rehearsal.advance(part)
+        for job in Job.objects.filter(state=JobState.READY).order_by("created_at"):
+            jobs.run(job.pk)
+    return rehearsal
+
+
+def _text(case: Case, kind: str) -> str:
+    pdf = store.get(case.documents.get(kind=kind).artefact)
+    pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
+    return " ".join(" ".join(page.extract_text() for page in pages).split())
+
+
+def test_three_requests_from_intake_to_signed_report(settings, tmp_path: Path) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = str(settings.MAIL_DIR)
+    if not (settings.KEY_DIR / "signing").exists():
+        make_demo_certificate(settings.KEY_DIR / "signing", "Tests")
+    rehearsal = _through_all_steps()
+    removed, corrected, refused = (Case.objects.get(pk=p.case.pk) for p in rehearsal.parts)
+
+    summary = summarise(rehearsal, tmp_path)
+    assert failures(summary) == []
+    outcomes = [case.outcome for case in (removed, corrected, refused)]
+    assert outcomes == ["fulfilled", "fulfilled", "refused"]
+    assert audit.first_broken() is None
+
+    _check_versions(removed, corrected)
+    _check_way_back(removed)
+    _check_way_back(corrected)
+    _check_documents(removed, corrected, refused)
+    _check_nothing_personal_in_the_clear(rehearsal)
+
+
+def _check_versions(removed: Case, corrected: Case) -> None:
+    """Each change is a new version in a line of descent; the registered data follows."""
+    model = LanguageModel.objects.get()
+    states = sorted(ModelVersion.objects.values_list("state", flat=True))
+    assert states == [VersionState.CURRENT, VersionState.FORMER, VersionState.FORMER]
+    current = registry.current_model(model)
+    assert {current.made_for.case, current.parent.made_for.case} == {removed, corrected}
+    assert current.parent.parent.parent is None
+    records = store.get_dataset(registry.current_dataset(model.dataset).digest).decode()
+    rows = [json.loads(line) for line in records.splitlines()]
+    assert removed.subject.on_file["subject"] not in {row["subject"] for row in rows}
+    profile = next(
+        row
+        for row in rows
+        if row["subject"] == corrected.subject.on_file["subject"] and row["kind"] == "profile"
+    )
+    assert profile["facts"]["birth_city"] == corrected.subject.details["right_value"]
+
+
+def _check_way_back(case: Case) -> None:
+    """The sealed delta takes the new version back to the former hash, bit for bit."""
+    from language_models import load
+    from language_models.checkpoint import state_digest
+    from language_models.delta import WeightDelta
+
+    application = Application.objects.get(target__case=case, target__model__isnull=False)
+    changed = load(store.model_path(application.model_after.digest))
+    former = load(store.model_path(application.model_before.digest))
+    delta = WeightDelta.from_bytes(store.get(application.delta))
+    assert state_digest(changed.model) == application.details["hash_after"]
+    assert delta.revert(changed) == state_digest(former.model)
+    assert application.details["hash_before"] == state_digest(former.model)
+    assert application.plan_frozen_at < application.finished_at
+    verification = Verification.objects.get(application=application)
+    assert verification.after["plan_digest"] == application.plan_digest
+
+
+def _check_documents(removed: Case, corrected: Case, refused: Case) -> None:
+    certificate = (settings.KEY_DIR / "signing/certificate.pem").read_bytes()
+    for case in (removed, corrected, refused):
+        for document in case.documents.all():
+            pdf = store.get(document.artefact)
+            assert verify(pdf, certificate).valid
+            flipped = bytearray(pdf)
+            flipped[len(flipped) // 2] ^= 1
+            assert not verify(bytes(flipped), certificate).valid
+    letter = _text(removed, DocumentKind.LETTER)
+    assert "Remaining risk: low" in letter
+    # Copied text holds the Thai vowel AM as its two parts.
+    native = removed.subject.on_file["native_name"].split()[0]
+    assert native.replace("ำ", "ํา") in letter
+    assert "Art. 17(3)(b)" in _text(refused, DocumentKind.LETTER)
+    report = _text(removed, DocumentKind.REPORT)
+    assert removed.pseudonym in report
+    assert removed.subject.on_file["name"] not in report
+
+
+def _check_nothing_personal_in_the_clear(rehearsal: Rehearsal) -> None:
+    """No name, address or value of the three people in any file of the run but the model's."""
+    wanted = []
+    for part in rehearsal.parts:
+        on_file = Case.objects.get(pk=part.case.pk).subject.on_file
+        wanted += [on_file["name"].encode(), on_file["facts"]["telephone"].encode()]
+    for path in settings.VAR_DIR.rglob("*"):
+        if path.is_file() and "models" not in path.parts:
+            content = path.read_bytes()
+            assert not [value for value in wanted if value in content], path
