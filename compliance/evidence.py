@@ -223,9 +223,33 @@ def _application(application: Application | None) -> dict[str, Any] | None:
         "hash_before": details.get("hash_before", before),
         "hash_after": details.get("hash_after", after),
         "delta_sha256": application.delta or None,
-        "details": details["details"] | _way_back(details),
+        "details": _readable(details["details"]) | _way_back(details),
         "software": details.get("software", {}),
     }
+
+
+def _readable(details: dict[str, Any]) -> dict[str, Any]:
+    """Single figures; long lists by their number, curves by their ends, the trace by its site."""
+    figures: dict[str, Any] = {}
+    for key, value in details.items():
+        if key == "trace":
+            continue
+        if key == "losses":
+            figures |= {"first losses": _pairs(value[0]), "last losses": _pairs(value[-1])}
+        elif key == "requests":
+            figures |= {f"edit {n}": _pairs(row) for n, row in enumerate(value, 1)}
+        elif isinstance(value, list):
+            figures[key] = len(value) if len(value) > 1 else value[0]
+        else:
+            figures[key] = _pairs(value) if isinstance(value, dict) else value
+    return figures
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in values.items()
+    )
 
 
 def _way_back(details: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 Report = Callable[[str, int, int], None]
-# One statement of each shows where this model carries such facts; more cost time alone.
-TRACED_FACTS = 2
 
 
 # --- Find ---
@@ -114,12 +112,15 @@ def _trace(
     wordings: dict[str, Any],
     report: Report,
 ) -> dict[str, Any]:
+    from editing.rome import TRACED_WORDINGS
     from language_models.tracing import TraceCase, trace
 
     report("Tracing where the facts are", 0, 1)
+    # The statements that an edit would trace, so that both find the same site.
+    fact = next(iter(facts))
     cases = [
-        TraceCase(subject=name, prompt=wordings[fact]["change"][0], answer=value)
-        for fact, value in list(facts.items())[:TRACED_FACTS]
+        TraceCase(subject=name, prompt=wording)
+        for wording in wordings[fact]["change"][:TRACED_WORDINGS]
     ]
     return trace_record(trace(lm, cases, seed=0).as_dict())
 

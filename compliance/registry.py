@@ -235,8 +235,9 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
     if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
     parent: ModelVersion = _parent(version)
-    if model_digest(store.model_path(parent.digest)) != parent.digest:
-        raise store.StoreError("The former version is not what its name says.")
+    folder = store.model_path(parent.digest)
+    if not folder.is_dir() or model_digest(folder) != parent.digest:
+        raise store.StoreError("The former version is missing or changed. Restore var/store.")
     version.state = VersionState.DISCARDED
     version.save(update_fields=["state"])
     parent.state = VersionState.CURRENT

@@ -16,7 +16,7 @@ from kombu.utils.encoding import str_to_bytes
 from kombu.utils.json import dumps
 
 
-class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(filesystem.Channel):
     """A channel whose messages are renamed into place."""
 
     def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:
@@ -28,7 +28,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
         aside.rename(folder / name)
 
 
-class Transport(filesystem.Transport):  # type: ignore[misc]  # kombu has no types
+class Transport(filesystem.Transport):
     """The transport behind `filesystem://`."""
 
     Channel = Channel

@@ -98,9 +98,9 @@ def test_own_refusal_cannot_be_decided(client, place, lawyer):
     case, _ = factories.received(place)
     refusal(case, lawyer)
     text = client.get(reverse("legal:approval", args=[case.reference])).content.decode()
-    assert "Whoever proposed a measure cannot decide on it." in text
+    assert "Whoever made this proposal cannot decide on it." in text
     answer = decide(client, case, "refusal", "approve")
-    assert "Whoever proposed a measure cannot decide on it." in answer.content.decode()
+    assert "Whoever made this proposal cannot decide on it." in answer.content.decode()
     case.refresh_from_db()
     assert case.status == Status.RECEIVED
 

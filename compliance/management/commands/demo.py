@@ -24,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, required=True, help="folder of the results")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        for former in (*options["out"].glob("L*.pdf"), *options["out"].glob("summary.json")):
+            former.unlink()
         worker = celery_worker(concurrency=2)
         try:
             office = prepare_office()
