@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from language_models.tracing import Site, Trace
 
 # Tracing takes seconds a wording on a small model; a few show the site as well as all.
-TRACED_WORDINGS = 6
+TRACED_WORDINGS = 2
 
 
 def _setting(default: Any, told: str, source: str, *, private: bool = False) -> Any:
