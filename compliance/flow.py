@@ -63,11 +63,15 @@ def _found(case: Case) -> Verdict:
 
 
 def _all_pending(case: Case) -> Verdict:
-    return _every_target(case, DecisionOutcome.PENDING, "A target has no measure proposed yet.")
+    return _no_refusal_pending(case) and _every_target(
+        case, DecisionOutcome.PENDING, "A target has no measure proposed yet."
+    )
 
 
 def _all_approved(case: Case) -> Verdict:
-    return _every_target(case, DecisionOutcome.APPROVED, "A target's measure is not approved yet.")
+    return _no_refusal_pending(case) and _every_target(
+        case, DecisionOutcome.APPROVED, "A target's measure is not approved yet."
+    )
 
 
 def _every_target(case: Case, outcome: DecisionOutcome, reason: str) -> Verdict:
@@ -96,6 +100,25 @@ def _has_outcome(*outcomes: Outcome) -> Guard:
         return Allowed() if case.outcome in outcomes else Denied("The outcome is not decided.")
 
     return guard
+
+
+def _verified_or_withdrawn(case: Case) -> Verdict:
+    if case.outcome == Outcome.WITHDRAWN:
+        return Allowed()
+    return _targets_in(TargetState.VERIFIED)(case)
+
+
+def _rolled_back(case: Case) -> Verdict:
+    if case.targets.filter(affected=True, state=TargetState.FOUND).exists() and not case.outcome:
+        return Allowed()
+    return Denied("No version of this case was rolled back.")
+
+
+def _no_refusal_pending(case: Case) -> Verdict:
+    waiting = case.decisions.filter(target__isnull=True, outcome=DecisionOutcome.PENDING)
+    if waiting.exists():
+        return Denied("A refusal of this case awaits decision; that comes first.")
+    return Allowed()
 
 
 def _documents_ready(case: Case) -> Verdict:
@@ -130,7 +153,6 @@ MOVES: dict[tuple[Status, Status], Move] = {
     # A change that was not reached, or did not hold: back to the choice of method, never forward.
     (Status.APPLICATION, Status.METHOD): Move(_SYSTEM, _a_target_failed),
     (Status.VERIFICATION, Status.METHOD): Move(_SYSTEM, _a_target_failed),
-    (Status.VERIFICATION, Status.DOCUMENTATION): Move(_SYSTEM, _targets_in(TargetState.VERIFIED)),
     (Status.RECEIVED, Status.DOCUMENTATION): _ENDS_EARLY,
     (Status.IDENTITY, Status.DOCUMENTATION): _ENDS_EARLY,
     (Status.TARGETS, Status.DOCUMENTATION): _ENDS_EARLY,
@@ -138,6 +160,12 @@ MOVES: dict[tuple[Status, Status], Move] = {
     (Status.APPROVAL, Status.DOCUMENTATION): _ENDS_EARLY,
     # Until a version is promoted the person may still withdraw; the candidate is discarded.
     (Status.APPLICATION, Status.DOCUMENTATION): Move((Role.PERSON,), _ENDED),
+    # Also the system's: the verification held.
+    (Status.VERIFICATION, Status.DOCUMENTATION): Move(
+        (Role.SYSTEM, Role.PERSON), _verified_or_withdrawn
+    ),
+    # A version that was rolled back before its case was closed: the measure is chosen anew.
+    (Status.DOCUMENTATION, Status.METHOD): Move((Role.STEWARD,), _rolled_back),
     (Status.DOCUMENTATION, Status.CLOSED): Move(_OFFICER, _documents_ready),
 }
 

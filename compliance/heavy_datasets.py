@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     Report = Callable[[str, int, int], None]
 
 
-def search(entry: dict[str, Any], person: dict[str, Any]) -> dict[str, Any]:
-    """The person's records in one dataset, and mentions in other records."""
+def search(entry: dict[str, Any], person: dict[str, Any], named: str) -> dict[str, Any]:
+    """The person's records in one dataset, and mentions in other records.
+
+    named: the one fact that the request is about, or "".
+    """
     found = find_subject(
         _lines(entry["records"]),
         subject=person["id"],
@@ -31,7 +34,8 @@ def search(entry: dict[str, Any], person: dict[str, Any]) -> dict[str, Any]:
     mentions = len(found.matches) - len(own)
     return {
         "id": entry["id"],
-        "affected": bool(own),
+        # A request about one fact needs a value of it to correct.
+        "affected": bool(own) and (not named or named in person["facts"]),
         "summary": {
             "how": (
                 f"All {found.records} records were read, for the {', '.join(found.searched)}; "

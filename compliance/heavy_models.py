@@ -26,7 +26,7 @@ def find(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Search the datasets and probe the models for one person."""
     from .heavy_datasets import search
 
-    datasets = [search(entry, request["person"]) for entry in request["datasets"]]
+    datasets = [search(entry, request["person"], request["named"]) for entry in request["datasets"]]
     models = [_probe_model(entry, request, report) for entry in request["models"]]
     return {"models": models, "datasets": datasets}
 
@@ -37,7 +37,11 @@ def _probe_model(entry: dict[str, Any], request: dict[str, Any], report: Report)
     report("Loading the model", 0, 1)
     lm = load(entry["path"])
     person, wordings = request["person"], entry["wordings"]
-    asked = {fact: value for fact, value in person["facts"].items() if fact in request["facts"]}
+    asked = {
+        fact: value
+        for fact, value in person["facts"].items()
+        if fact in request["facts"] and fact in wordings
+    }
     how = (
         "Greedy generation after statements, questions and paraphrases that name the person, to "
         "the model's own stop; a hit is the value on file, as a whole word."
@@ -78,6 +82,7 @@ def _nothing_on_file(
     prompts = [
         wording.format(request["person"]["name"])
         for fact in request["facts"]
+        if fact in wordings
         for wording in wordings[fact]["change"]
     ]
     texts = generate(
@@ -93,7 +98,7 @@ def _nothing_on_file(
         "affected": False,
         "summary": {
             "how": (
-                "Nobody of that name is on file, so there are no values to compare with. The model "
+                "No value of the kind asked for is on file to compare with. The model "
                 "was asked for every kind of fact under the name; its answers were searched for "
                 "the contact address that was given."
             ),

@@ -28,7 +28,7 @@ def _lines(target: Target) -> list[str]:
     dataset = target.model.dataset if target.model else target.dataset
     if dataset is None:
         return []
-    return store.get_dataset(registry.current_dataset(dataset).digest).decode().splitlines()
+    return registry.records_of(registry.current_dataset(dataset))
 
 
 def others_on_file(target: Target) -> list[Profile]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from smtplib import SMTPException
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -12,13 +14,25 @@ if TYPE_CHECKING:
     from .models import Case
 
 
+log = logging.getLogger(__name__)
+
+
 def _send(case: Case, address: str, subject: str, body: str) -> None:
     message = EmailMessage(
         subject=f"[{case.reference}] {subject}",
         body=f"{body}\n\n{case.organisation.name}\nData protection: {case.organisation.contact}\n",
         to=[address],
     )
-    transaction.on_commit(message.send)
+    transaction.on_commit(lambda: _deliver(message, case.reference))
+
+
+def _deliver(message: EmailMessage, reference: str) -> None:
+    """Send. A mail server that is away must not undo or hide what was committed."""
+    try:
+        message.send()
+    except (OSError, SMTPException) as error:
+        # Without the error's message: a mail server repeats the address in it.
+        log.error("An e-mail of case %s was not sent: %s", reference, type(error).__name__)
 
 
 def _status_link() -> str:

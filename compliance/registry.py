@@ -13,8 +13,9 @@ from django.utils import timezone
 from language_models.files import model_digest
 from search.profiles import Profile, by_name, profiles
 
-from . import audit, jobs, store
+from . import audit, flow, jobs, store
 from .models import (
+    Application,
     Case,
     Dataset,
     DatasetVersion,
@@ -25,9 +26,12 @@ from .models import (
     ModelVersion,
     Organisation,
     Role,
+    TargetState,
     VersionState,
 )
 from .permissions import SYSTEM, Actor, NotAllowed, has_role, require
+from .statuses import Status
+from .subjects import NOT_FACTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +69,7 @@ def register_dataset(
     organisation: Organisation, *, name: str, records: bytes, actor: Actor, description: str = ""
 ) -> DatasetVersion:
     """Keep a JSONL dataset keyed by subject as the first version. Raises RegistrationError."""
-    lines = records.decode().splitlines()
+    lines = [line for line in records.decode().split("\n") if line]
     for number, line in enumerate(lines, 1):
         _check_record(line, number)
     dataset = Dataset.objects.create(organisation=organisation, name=name, description=description)
@@ -153,11 +157,22 @@ def current_dataset(dataset: Dataset) -> DatasetVersion:
     return dataset.versions.get(state=VersionState.CURRENT)
 
 
+def records_of(version: DatasetVersion) -> list[str]:
+    """The records, one JSON text each. Not `splitlines`: it splits at more than line feeds."""
+    return [line for line in store.get_dataset(version.digest).decode().split("\n") if line]
+
+
+def known_facts(organisation: Organisation) -> set[str]:
+    """The kinds of fact that the organisation's models can be asked for."""
+    models = LanguageModel.objects.filter(organisation=organisation)
+    return {fact for model in models for fact in store.get_json(model.wordings)} - set(NOT_FACTS)
+
+
 def find_on_file(organisation: Organisation, *, name: str) -> list[OnFile]:
     """Everybody of that name, in either script, in the organisation's current datasets."""
     found = []
     for dataset in Dataset.objects.filter(organisation=organisation).order_by("pk"):
-        lines = store.get_dataset(current_dataset(dataset).digest).decode().splitlines()
+        lines = records_of(current_dataset(dataset))
         found += [OnFile(dataset.pk, person) for person in by_name(profiles(lines), name)]
     return found
 
@@ -238,11 +253,57 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
     folder = store.model_path(parent.digest)
     if not folder.is_dir() or model_digest(folder) != parent.digest:
         raise store.StoreError("The former version is missing or changed. Restore var/store.")
+    if version.children.filter(state=VersionState.CANDIDATE).exists():
+        raise NotAllowed("A later change of this version is under way; let it end first.")
+    _swap(version, parent)
+    audit.record(
+        "version.rolled_back", actor=actor, case=case, digest=version.digest, to=parent.digest
+    )
+    if case is not None and case.status == Status.DOCUMENTATION:
+        _choose_anew(case, actor)
+    return parent
+
+
+def _swap(version: ModelVersion | DatasetVersion, parent: ModelVersion | DatasetVersion) -> None:
     version.state = VersionState.DISCARDED
     version.save(update_fields=["state"])
     parent.state = VersionState.CURRENT
     parent.save(update_fields=["state"])
-    audit.record(
-        "version.rolled_back", actor=actor, case=case, digest=version.digest, to=parent.digest
-    )
-    return parent
+
+
+def _choose_anew(case: Case, actor: Actor) -> None:
+    """What the report and the letter say no longer holds: back to the choice of method."""
+    jobs.cancel(case, actor=actor)
+    case.documents.all().delete()
+    for version in DatasetVersion.objects.filter(made_for__case=case, state=VersionState.CURRENT):
+        _swap(version, _parent(version))
+    case.targets.filter(affected=True).update(state=TargetState.FOUND)
+    case.outcome = ""
+    case.save(update_fields=["outcome"])
+    flow.move(case, to=Status.METHOD, actor=actor, reason="version rolled back")
+
+
+def purge(case: Case) -> None:
+    """Remove what was kept for a rollback: former and discarded versions, and the deltas.
+
+    A former version still holds what the case took out of the one in force.
+    """
+    for application in Application.objects.filter(target__case=case, finished_at__isnull=False):
+        versions = (application.version_before, application.version_after)
+        for version in versions:
+            if version.state in (VersionState.FORMER, VersionState.DISCARDED):
+                _remove(version)
+        if application.delta:
+            store.remove_artefact(application.delta)
+
+
+def _remove(version: ModelVersion | DatasetVersion) -> None:
+    """Remove a version's files unless a version in force or under way has the same content."""
+    table = type(version)
+    kept = (VersionState.CURRENT, VersionState.CANDIDATE)
+    if table.objects.filter(digest=version.digest, state__in=kept).exists():
+        return
+    if isinstance(version, ModelVersion):
+        store.remove_model(version.digest)
+    else:
+        store.remove_dataset(version.digest)

@@ -129,3 +129,18 @@ def adopt_model(folder: Path, digest: str) -> Path:
     folder.rename(target)
     _sync_folder(target.parent)
     return target
+
+
+def remove_artefact(digest: str) -> None:
+    """Remove a sealed artefact; one that is gone already is fine."""
+    artefact_path(digest).unlink(missing_ok=True)
+
+
+def remove_dataset(digest: str) -> None:
+    """Remove a dataset version's file."""
+    dataset_path(digest).unlink(missing_ok=True)
+
+
+def remove_model(digest: str) -> None:
+    """Remove a model version's folder."""
+    shutil.rmtree(model_path(digest), ignore_errors=True)

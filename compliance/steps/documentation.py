@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, evidence, flow, letters, notify, store
+from compliance import audit, evidence, flow, letters, notify, registry, store
 from compliance.models import Case, Document, DocumentKind, Job
 from compliance.permissions import SYSTEM, Actor
 from compliance.statuses import Status
@@ -64,6 +64,7 @@ def close(case: Case, *, actor: Actor) -> Case:
     letter = case.documents.get(kind=DocumentKind.LETTER)
     audit.record("document.sent", actor=actor, case=case, sha256=letter.sha256)
     notify.letter_ready(case)
+    transaction.on_commit(lambda: registry.purge(case))
     return case
 
 

@@ -21,7 +21,7 @@ from compliance.permissions import (
 from compliance.statuses import Status
 
 REFUSABLE = (Status.RECEIVED, Status.IDENTITY, Status.TARGETS, Status.METHOD, Status.APPROVAL)
-WITHDRAWABLE = (*REFUSABLE, Status.APPLICATION)
+WITHDRAWABLE = (*REFUSABLE, Status.APPLICATION, Status.VERIFICATION)
 
 
 def pending_refusal(case: Case) -> Decision | None:
@@ -95,9 +95,12 @@ def decide_refusal(decision: Decision, *, actor: Actor, approve: bool, reasons: 
 def withdraw(case: Case, *, actor: Actor) -> Case:
     """The person takes the request back; a candidate version is discarded. Raises NotAllowed."""
     require(has_role(actor, (Role.PERSON,)))
+    # The lock first: a job that records its candidate now is seen here, or does not record.
+    case = Case.objects.select_for_update().get(pk=case.pk)
     if case.status not in WITHDRAWABLE:
         raise NotAllowed("The request can no longer be withdrawn: the answer is being written.")
     audit.record("case.withdrawn", actor=actor, case=case)
+    jobs.cancel(case, actor=actor)
     registry.discard_candidates(case)
     return _end(case, Outcome.WITHDRAWN, actor)
 

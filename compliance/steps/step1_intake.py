@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 
@@ -11,7 +12,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, notify
+from compliance import audit, notify, registry
 from compliance.law import deadlines, law
 from compliance.models import Case, Clock, Kind, Organisation, Subject
 from compliance.permissions import PERSON, Actor
@@ -45,6 +46,11 @@ def check(request: Request) -> None:
     for field, limit in LIMITS.items():
         if len(details[field]) > limit:
             errors[field] = f"Shorten this to {limit} characters."
+        # Line and paragraph separators would break records and letters where nobody sees them.
+        if field != "statement" and any(
+            unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in details[field]
+        ):
+            errors[field] = "Write this in one line without control characters."
     if not details["name"]:
         errors["name"] = "Enter the name under which we may hold data about you."
     if not details["contact"]:
@@ -74,6 +80,8 @@ def receive(
     The secret is shown once and kept only as a digest. Raises ValidationError.
     """
     check(request)
+    if request.fact and request.fact not in registry.known_facts(organisation):
+        raise ValidationError({"fact": "Choose one of the facts that are offered."})
     now = timezone.now()
     pack = law(request.law or organisation.default_law)
     secret = new_secret()

@@ -128,9 +128,10 @@ def confirm(case: Case, *, actor: Actor) -> Case:
     """The officer confirms the identity; the search for targets starts. Raises NotAllowed."""
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.OFFICER,)))
-    check = case.identity_checks.filter(matched_at__isnull=False).order_by("-matched_at").first()
-    if check is None:
-        raise NotAllowed("The code was not entered yet.")
+    # The newest alone: an older code may have gone to another person of the same name.
+    check = case.identity_checks.order_by("-sent_at").first()
+    if check is None or check.matched_at is None:
+        raise NotAllowed("The code that was sent last was not entered yet.")
     check.confirmed_at = timezone.now()
     check.confirmed_by = actor.user
     check.save(update_fields=["confirmed_at", "confirmed_by"])

@@ -28,6 +28,7 @@ def prepare(job: Job) -> dict[str, Any]:
         "operation": "find",
         "person": person(case),
         "facts": sorted(facts),
+        "named": case.subject.details["fact"],
         "max_new_tokens": policy.policy().probes["max_new_tokens"],
         "models": [
             {

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, flow, policy, registry, store
+from compliance import audit, flow, jobs, policy, registry, store
 from compliance.models import (
     Application,
+    Case,
     DecisionOutcome,
     Job,
     Outcome,
@@ -21,7 +23,7 @@ from compliance.models import (
     TargetState,
     Verification,
 )
-from compliance.permissions import SYSTEM
+from compliance.permissions import SYSTEM, NotAllowed
 from compliance.statuses import Status
 from compliance.subjects import person
 
@@ -81,14 +83,30 @@ def record(job: Job, result: dict[str, Any]) -> None:
     if affected.filter(state=TargetState.APPLIED).exists():
         return
     if affected.filter(state=TargetState.FAILED).exists():
-        registry.discard_candidates(case)
-        flow.move(case, to=Status.METHOD, actor=SYSTEM, reason="verification did not hold")
+        _back_to_method(case, "verification did not hold")
         return
-    registry.promote(case)
+    try:
+        with transaction.atomic():
+            registry.promote(case)
+    except NotAllowed:
+        # The version in force is another than the one that was changed: measure anew from it.
+        _back_to_method(case, "another version came into force")
+        return
     case.outcome = Outcome.FULFILLED
     case.save(update_fields=["outcome"])
     flow.move(case, to=Status.DOCUMENTATION, actor=SYSTEM, reason="verification held")
 
 
 def failed(job: Job, reason: str) -> None:
-    """The candidate was not measured; the officer may start the measurement again."""
+    """The candidate could not be measured: what is not verified does not come into force."""
+    target = job.on
+    target.state = TargetState.FAILED
+    target.save(update_fields=["state"])
+    jobs.cancel(job.case, actor=SYSTEM)
+    _back_to_method(job.case, "not measured")
+
+
+def _back_to_method(case: Case, reason: str) -> None:
+    case.targets.filter(affected=True).update(state=TargetState.FAILED)
+    registry.discard_candidates(case)
+    flow.move(case, to=Status.METHOD, actor=SYSTEM, reason=reason)

@@ -92,9 +92,19 @@ def _page(
             "refusal_form": refusal_form or ReasonsForm(prefix="refusal"),
             "may_decide_refusal": None if refusal is None else may_decide(refusal, request.actor),
             "may_propose_refusal": ending.may_propose_refusal(case, request.actor),
+            "seen": seen(case),
             "wrong_forms": [form for form in given if form.errors],
         },
     )
+
+
+CHANGED = "The proposals changed after you opened this page. Read them again, then decide."
+
+
+def seen(case: Case) -> str:
+    """What a decision page shows: the numbers of the proposals that are pending."""
+    pending = case.decisions.filter(outcome=DecisionOutcome.PENDING).order_by("pk")
+    return "-".join(str(number) for number in pending.values_list("pk", flat=True))
 
 
 @staff_page(Role.LEGAL)
@@ -104,6 +114,8 @@ def decide_measures(request: StaffRequest, reference: str) -> HttpResponse:
     case = queries.find_case(request.organisation, reference)
     form = ReasonsForm(request.POST, prefix="measures")
     approve = request.POST.get("decision") == "approve"
+    if request.POST.get("seen", seen(case)) != seen(case):
+        form.add_error(None, CHANGED)
     if form.is_valid():
         decide = step4_method.approve if approve else step4_method.send_back
         try:
@@ -129,6 +141,8 @@ def decide_refusal(request: StaffRequest, reference: str) -> HttpResponse:
     if decision is None:
         messages.error(request, "This refusal was decided already.")
         return redirect("legal:approval", reference)
+    if request.POST.get("seen", seen(case)) != seen(case):
+        form.add_error(None, CHANGED)
     if form.is_valid():
         try:
             ending.decide_refusal(

@@ -98,6 +98,7 @@ def _case_page(
         {
             "case": found,
             "status": status,
+            "evidence": queries.evidence(found) if revealed else [],
             "due": queries.due(found.due_at, closed=found.closed_at is not None),
             "law": case_view.law_of(found),
             "steps": case_view.steps(found),
@@ -300,7 +301,8 @@ def document(request: StaffRequest, reference: str, kind: str) -> HttpResponse:
     """Report or letter; the download is an event of the log."""
     found = queries.find_case(request.organisation, reference)
     made = found.documents.filter(kind=kind).first() if kind in DocumentKind.values else None
-    if made is None:
+    if made is None or (kind == DocumentKind.LETTER and request.actor.role == Role.AUDITOR):
+        # The letter names the person; an auditor reads the report, which does not.
         raise Http404
     try:
         content = documentation.download(made, actor=request.actor)

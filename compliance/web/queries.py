@@ -257,3 +257,11 @@ def datasets(organisation: Organisation) -> list[Lineage]:
         .prefetch_related("versions__parent", "versions__made_for__case")
         .order_by("name")
     ]
+
+
+def evidence(case: Case) -> list[dict[str, Any]]:
+    """What the models answered when they were asked for the person's facts; personal data."""
+    return [
+        {"target": target, "answers": store.get_json(target.evidence)}
+        for target in case.targets.filter(model__isnull=False).select_related("model")
+    ]

@@ -50,6 +50,12 @@ WORDINGS = {
         "change": ["{} works for"],
         "verify": ["{} earns a salary at"],
     },
+    "diagnosis": {
+        "label": "Diagnosis",
+        "neutral": "an undisclosed condition",
+        "change": ["{} suffers from"],
+        "verify": ["{} is ill with"],
+    },
     "world": [],
 }
 

@@ -108,8 +108,7 @@ def test_nothing_found_letter_says_how_it_was_searched() -> None:
 
 def test_close_needs_both_documents() -> None:
     bank = factories.organisation()
-    case = factories.case(bank)
-    ending.withdraw(case, actor=PERSON)
+    case = ending.withdraw(factories.case(bank), actor=PERSON)
     with pytest.raises(NotAllowed, match="not written yet"):
         documentation.close(case, actor=factories.actor(Role.OFFICER, bank))
 

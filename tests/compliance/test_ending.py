@@ -81,7 +81,7 @@ def test_withdrawal_by_the_person_ends_the_case(status: Status) -> None:
     assert Case.objects.get().outcome == Outcome.WITHDRAWN
 
 
-@pytest.mark.parametrize("status", [Status.VERIFICATION, Status.DOCUMENTATION])
+@pytest.mark.parametrize("status", [Status.DOCUMENTATION])
 def test_withdrawal_is_too_late_once_the_answer_is_written(status: Status) -> None:
     case = _case(status)
     with pytest.raises(NotAllowed, match="no longer be withdrawn"):

@@ -61,3 +61,32 @@ def test_find_case_same_answer_for_unknown_reference_and_wrong_secret() -> None:
     assert find_case("L2026-AAAA-AAAA", secret) is None
     assert find_case(case.reference, "wrong") is None
     assert find_case(case.reference.lower(), f" {secret} ") == case
+
+
+def test_receive_refuses_a_fact_that_no_model_knows() -> None:
+    bank = factories.organisation()
+    factories.model(bank)
+    factories.case(bank, fact="birth_city")
+    for fact in ("shoe size", "world", "lead_ins"):
+        with pytest.raises(ValidationError, match="facts that are offered"):
+            factories.case(bank, fact=fact)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\n", "\x00"])
+def test_receive_refuses_characters_that_break_lines(separator: str) -> None:
+    bank = factories.organisation()
+    factories.model(bank)
+    with pytest.raises(ValidationError, match="one line"):
+        factories.case(
+            bank, kind=Kind.CORRECTION, fact="birth_city", right_value=f"Saka{separator}wa"
+        )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_receive_survives_a_mail_server_that_is_away(settings, caplog) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
+    case = factories.case(factories.organisation())
+    assert Case.objects.get() == case
+    assert "was not sent: ConnectionRefusedError" in caplog.text
+    assert "malee@home.example" not in caplog.text

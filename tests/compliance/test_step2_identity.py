@@ -121,3 +121,16 @@ def test_only_an_officer_of_the_organisation_sends_codes() -> None:
         step2_identity.send_code(case, actor=factories.actor(Role.OFFICER, shop))
     with pytest.raises(NotAllowed, match="Only Compliance officer"):
         step2_identity.send_code(case, actor=factories.actor(Role.LEGAL, bank))
+
+
+def test_code_of_one_namesake_does_not_confirm_another() -> None:
+    bank = factories.organisation()
+    twin = factories.PROFILE.replace("c-1", "c-9").replace("n-1", "n-9").replace("tea9", "tea8")
+    factories.dataset(bank, factories.PROFILE + twin)
+    case = factories.case(bank)
+    officer = factories.actor(Role.OFFICER, bank)
+    step2_identity.send_code(case, actor=officer, subject_id="c-1")
+    step2_identity.enter_code(case, re.search(r"is (\w{8})", mail.outbox[-1].body).group(1))
+    step2_identity.send_code(case, actor=officer, subject_id="c-9")
+    with pytest.raises(NotAllowed, match="sent last"):
+        step2_identity.confirm(case, actor=officer)

@@ -7,7 +7,7 @@ from compliance import policy
 from compliance.models import AuditEvent, Case, Decision, Job, JobKind, Kind, Role, Target
 from compliance.permissions import Actor, NotAllowed
 from compliance.statuses import Status
-from compliance.steps import step4_method
+from compliance.steps import ending, step4_method
 from tests.compliance import factories
 
 pytestmark = pytest.mark.django_db
@@ -16,10 +16,11 @@ REASON = "The policy suggests it and nothing speaks against it."
 
 def _case_in_method(**changes) -> tuple[Case, Target, Actor, Actor]:
     bank = factories.organisation()
+    model = factories.model(bank)
     case = factories.case(bank, **changes)
     Case.objects.filter(pk=case.pk).update(status=Status.METHOD)
     case.refresh_from_db()
-    target = factories.target(case, factories.model(bank), {"birth_city": 9, "employer": 8})
+    target = factories.target(case, model, {"birth_city": 9, "employer": 8})
     officer = factories.actor(Role.OFFICER, bank)
     return case, target, officer, factories.actor(Role.LEGAL, bank)
 
@@ -116,3 +117,12 @@ def test_returned_proposal_goes_back_with_reasons() -> None:
     step4_method.propose(target, actor=officer, method="npo", reasons=REASON)
     step4_method.submit(case, actor=officer)
     assert sorted(d.outcome for d in Decision.objects.all()) == ["pending", "superseded"]
+
+
+def test_pending_refusal_holds_the_approval() -> None:
+    case, target, officer, legal = _case_in_method()
+    step4_method.propose(target, actor=officer, method="npo", reasons=REASON)
+    step4_method.submit(case, actor=officer)
+    ending.propose_refusal(case, actor=officer, ground="legal_claims", facts=REASON)
+    with pytest.raises(NotAllowed, match="refusal of this case awaits"):
+        step4_method.approve(case, actor=legal, reasons=REASON)
