@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 600
 POLL_SECONDS = 0.2
 BAR_WIDTH = 24
+MAIL_END = "-" * 79
 
 
 class RehearsalFailed(Exception):
@@ -235,8 +236,9 @@ class Rehearsal:
 def code_from_mail(case: Case) -> str:
     """The newest one-time code that was mailed for the case."""
     mails = sorted(Path(settings.MAIL_DIR).iterdir(), key=lambda path: path.stat().st_mtime)
-    for mail in reversed(mails):
-        text = mail.read_text()
+    # Django may append messages of one second to one file, each ended by a line of dashes.
+    messages = [text for mail in mails for text in mail.read_text().split(MAIL_END)]
+    for text in reversed(messages):
         found = re.search(r"one-time code is ([0-9A-Z]{8})", text)
         if case.reference in text and found:
             return found.group(1)

@@ -14,7 +14,16 @@ STOP_SECONDS = 5
 
 def web_server(bind: str) -> subprocess.Popen:
     """gunicorn with two processes."""
-    return _start("gunicorn", "config.wsgi:application", "--bind", bind, "--workers", "2")
+    return _start(
+        "gunicorn",
+        "config.wsgi:application",
+        "--bind",
+        bind,
+        "--workers",
+        "2",
+        # It would lie in the home folder, outside LETHE_VAR.
+        "--no-control-socket",
+    )
 
 
 def celery_worker(concurrency: int) -> subprocess.Popen:
