@@ -4,7 +4,7 @@ from .audit import AuditEvent
 from .case import Case, Clock, IdentityCheck, Kind, Outcome, Subject
 from .decision import Decision, DecisionOutcome
 from .document import Document, DocumentKind
-from .job import Job, JobKind, JobState, JobStep
+from .job import Job, JobKind, JobState
 from .organisation import Organisation, Role, User
 from .registry import Dataset, DatasetVersion, LanguageModel, ModelVersion, VersionState
 from .target import Application, Target, TargetKind, TargetState, Verification
@@ -24,7 +24,6 @@ __all__ = [
     "Job",
     "JobKind",
     "JobState",
-    "JobStep",
     "Kind",
     "LanguageModel",
     "ModelVersion",

@@ -72,21 +72,3 @@ class Job(models.Model):
     @property
     def percent(self) -> int:
         return round(100 * self.done / self.total) if self.total else 0
-
-
-class JobStep(models.Model):
-    """A step's effect, recorded once."""
-
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="steps")
-    name = models.CharField(max_length=40)
-    artefact = models.CharField(max_length=64)
-    fence = models.PositiveIntegerField()
-    recorded_at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["job", "name"], name="step_effect_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.job_id}"

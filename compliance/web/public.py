@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 from django.contrib import messages
@@ -11,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from compliance import vault
 from compliance.models import Case, DocumentKind, Kind, Organisation, Outcome
 from compliance.permissions import PERSON
 from compliance.secret import find_case
@@ -65,7 +67,9 @@ def request_form(request: HttpRequest) -> HttpResponse:
     )
     if request.method == "POST" and form.is_valid():
         case, secret = step1_intake.receive(form.organisation_chosen, form.request)
-        request.session["filed"] = {"case": case.pk, "secret": secret}
+        # A session rests in the database, so the secret lies there sealed until it is shown.
+        sealed = base64.b64encode(vault.seal(secret.encode())).decode()
+        request.session["filed"] = {"case": case.pk, "secret": sealed}
         return redirect("public:filed")
     return render(
         request,
@@ -82,11 +86,12 @@ def filed(request: HttpRequest) -> HttpResponse:
     kept = request.session.pop("filed", None)
     if kept is None:
         return redirect("public:status")
+    secret = vault.unseal(base64.b64decode(kept["secret"])).decode()
     case = Case.objects.select_related("organisation").get(pk=kept["case"])
     return render(
         request,
         "public/filed.html",
-        {"case": case, "secret": kept["secret"], "steps": PLAIN_STEPS},
+        {"case": case, "secret": secret, "steps": PLAIN_STEPS},
     )
 
 
