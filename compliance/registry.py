@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ from .subjects import NOT_FACTS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class RegistrationError(Exception):
@@ -286,8 +289,22 @@ def _choose_anew(case: Case, actor: Actor) -> None:
 def purge(case: Case) -> None:
     """Remove what was kept for a rollback: former and discarded versions, and the deltas.
 
-    A former version still holds what the case took out of the one in force.
+    A former version still holds what the case took out of the one in force. Runs after the case
+    is closed, so a file that cannot be removed is told in the log and undoes nothing.
     """
+    try:
+        _remove_files(case)
+    except OSError as error:
+        log.error(
+            "Former files of case %s could not be removed (%s). Remove them by hand.",
+            case.reference,
+            type(error).__name__,
+        )
+
+
+def _remove_files(case: Case) -> None:
+    for job in case.jobs.all():
+        store.remove_work(str(job.pk))
     for application in Application.objects.filter(target__case=case, finished_at__isnull=False):
         versions = (application.version_before, application.version_after)
         for version in versions:

@@ -142,5 +142,13 @@ def remove_dataset(digest: str) -> None:
 
 
 def remove_model(digest: str) -> None:
-    """Remove a model version's folder."""
-    shutil.rmtree(model_path(digest), ignore_errors=True)
+    """Remove a model version's folder; one that is gone already is fine."""
+    if model_path(digest).is_dir():
+        shutil.rmtree(model_path(digest))
+
+
+def remove_work(job_id: str) -> None:
+    """Remove what the attempts of a job left behind; a killed one leaves weights there."""
+    folder = settings.WORK_DIR / job_id
+    if folder.is_dir():
+        shutil.rmtree(folder)

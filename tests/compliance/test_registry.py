@@ -12,10 +12,11 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from compliance import registry, store
+from compliance import jobs, registry, store
 from compliance.models import (
     Dataset,
     DatasetVersion,
+    JobKind,
     LanguageModel,
     ModelVersion,
     Role,
@@ -176,3 +177,12 @@ def test_commands_make_an_office_and_register_its_model(tmp_path: Path, capsys) 
         call_command("register", organisation="shop", name="Bot", model=DEMO, wordings=wordings)
     with pytest.raises(CommandError, match="No such organisation"):
         call_command("register", organisation="none", name="Bot", records=records)
+
+
+def test_purge_removes_what_a_killed_attempt_left() -> None:
+    case = factories.case(factories.organisation())
+    job = jobs.start(JobKind.FIND, case=case)
+    left = settings.WORK_DIR / str(job.pk)
+    (left / "1/model").mkdir(parents=True)
+    registry.purge(case)
+    assert not left.exists()
