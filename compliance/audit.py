@@ -1,58 +1,52 @@
-"""Append to the log of record, in the same transaction as the act it records.
+"""Append to the log of record, in the same transaction as the act it records; prove and verify it.
 
-Leaves are canonical JSON without personal data: references, roles, hashes, counts.
+Leaves are canonical JSON without personal data: references, roles, hashes, counts, commitments
+(vault.commitment). They are the leaves of a Merkle tree (RFC 6962). Signed checkpoints of the tree
+are kept as files outside of the database (C2SP tlog-checkpoint), and every document that leaves
+the house carries one with a proof: whoever holds one can see that the log was changed later.
 """
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import binascii
 import json
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from reports.transparency_log import (
+    Checkpoint,
+    ProofError,
+    VerifierKey,
+    leaf_hash,
+    open_checkpoint,
+)
+
+from . import checkpoint as notes
+from . import merkle
+from .key_files import KeyUnavailable, read_private, write_private
+from .log_actions import ACTIONS
 from .models import AuditEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
     from .models import Case
     from .permissions import Actor
 
-# Dotted names, stored and never translated; the label is what a person reads.
-ACTIONS = {
-    "case.received": "Request received",
-    "case.moved": "Case moved",
-    "case.withdrawn": "Request withdrawn",
-    "identity.code_sent": "One-time code sent",
-    "identity.code_failed": "Wrong code entered",
-    "identity.code_matched": "Code entered correctly",
-    "identity.confirmed": "Identity confirmed",
-    "subject.revealed": "Personal data shown to staff",
-    "targets.found": "Targets found",
-    "measure.proposed": "Measure proposed",
-    "measure.approved": "Measure approved",
-    "measure.returned": "Measure returned",
-    "refusal.proposed": "Refusal proposed",
-    "refusal.approved": "Refusal approved",
-    "refusal.returned": "Refusal returned",
-    "plan.frozen": "Verification plan frozen",
-    "change.applied": "Change applied",
-    "change.verified": "Change verified",
-    "version.promoted": "Version promoted",
-    "version.discarded": "Candidate version discarded",
-    "version.rolled_back": "Version rolled back",
-    "document.made": "Document made",
-    "document.sent": "Document sent",
-    "document.downloaded": "Document downloaded",
-    "job.failed": "Job failed",
-    "job.restarted": "Job started again",
-    "model.registered": "Model registered",
-    "dataset.registered": "Dataset registered",
-}
-
-GENESIS = hashlib.sha256(b"lethe audit log").hexdigest()
 # Any constant will do: PostgreSQL serialises appends on it.
 _APPEND_LOCK = 7_134_002
+
+
+class LogBroken(Exception):
+    """The log is not the one that was signed before; the message says what differs."""
+
+
+# --- Append ---
 
 
 def record(action: str, *, actor: Actor, case: Case | None = None, **facts: Any) -> AuditEvent:
@@ -65,10 +59,12 @@ def record(action: str, *, actor: Actor, case: Case | None = None, **facts: Any)
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("audit.record needs a transaction")
     if connection.vendor == "postgresql":
+        if case is not None:
+            # The case before the log: everything that locks both does so in this order.
+            list(type(case).objects.select_for_update().filter(pk=case.pk).values_list("pk"))
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPEND_LOCK])
-    last = AuditEvent.objects.order_by("-seq").first()
-    seq = 0 if last is None else last.seq + 1
+    seq = size()
     at = timezone.now()
     leaf = canonical(
         {
@@ -80,15 +76,15 @@ def record(action: str, *, actor: Actor, case: Case | None = None, **facts: Any)
             "facts": facts,
         }
     )
-    digest = leaf_hash(leaf)
+    digest = leaf_hash(leaf.encode())
     return AuditEvent.objects.create(
         seq=seq,
         case=case,
         at=at,
         action=action,
         leaf=leaf,
-        digest=digest,
-        chain=chain_hash(GENESIS if last is None else last.chain, digest),
+        digest=digest.hex(),
+        node=merkle.appended(seq, digest, _nodes(merkle.appended_needs(seq))).hex(),
     )
 
 
@@ -97,21 +93,118 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def leaf_hash(leaf: str) -> str:
-    """RFC 6962 §2.1: SHA-256 over 0x00 and the leaf."""
-    return hashlib.sha256(b"\x00" + leaf.encode()).hexdigest()
+def size() -> int:
+    """How many events the log holds."""
+    last = AuditEvent.objects.order_by("-seq").values_list("seq", flat=True).first()
+    return 0 if last is None else last + 1
 
 
-def chain_hash(previous: str, digest: str) -> str:
-    """Each event commits to all before it."""
-    return hashlib.sha256(bytes.fromhex(previous) + bytes.fromhex(digest)).hexdigest()
+def _rows(wanted: Collection[int]) -> dict[int, merkle.Row]:
+    found = AuditEvent.objects.filter(seq__in=wanted).values_list("seq", "digest", "node")
+    rows = {s: merkle.Row(bytes.fromhex(d), bytes.fromhex(n)) for s, d, n in found}
+    missing = set(wanted) - rows.keys()
+    if missing:
+        raise LogBroken(f"Event {min(missing)} is missing from the log.")
+    return rows
 
 
-def first_broken() -> int | None:
-    """The sequence number of the first event that does not fit, or None when all do."""
-    chain = GENESIS
-    for expected, event in enumerate(AuditEvent.objects.order_by("seq").iterator()):
-        chain = chain_hash(chain, leaf_hash(event.leaf))
-        if (event.seq, event.digest, event.chain) != (expected, leaf_hash(event.leaf), chain):
-            return expected
-    return None
+def _nodes(wanted: Collection[int]) -> dict[int, bytes]:
+    return {seq: row.node for seq, row in _rows(wanted).items()}
+
+
+def root(of: int) -> bytes:
+    """The root over the first `of` events, from the stored nodes."""
+    return merkle.root(of, _nodes(merkle.root_needs(of)))
+
+
+# --- Sign and prove ---
+
+
+def verifier_key_text() -> str:
+    """The file of the public key, to hand out (a C2SP vkey). Raises KeyUnavailable."""
+    verifier_key()
+    return (settings.KEY_DIR / "log/log.vkey").read_text()
+
+
+def verifier_key() -> VerifierKey:
+    """The public key of the log. Raises KeyUnavailable."""
+    try:
+        return VerifierKey.parse((settings.KEY_DIR / "log/log.vkey").read_text().strip())
+    except (OSError, UnicodeDecodeError, ProofError):
+        raise KeyUnavailable(
+            "The public key of the log, keys/log/log.vkey, is missing or damaged. Restore it from "
+            "the backup of the keys."
+        ) from None
+
+
+def _seed() -> bytes:
+    try:
+        return base64.b64decode(read_private(settings.KEY_DIR / "log/log.key"), validate=True)
+    except binascii.Error:
+        raise KeyUnavailable("The file keys/log/log.key is damaged. Restore it.") from None
+
+
+def _path(of: int) -> Path:
+    return settings.CHECKPOINT_DIR / f"{of:012d}.checkpoint"
+
+
+def seen() -> list[Checkpoint]:
+    """Every checkpoint this installation signed, the oldest first.
+
+    Raises LogBroken for one that does not bear the log's signature.
+    """
+    key = verifier_key()
+    found = []
+    for path in sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint")):
+        try:
+            found.append(open_checkpoint(path.read_text(encoding="utf-8"), key))
+        except (ProofError, UnicodeDecodeError):
+            raise LogBroken(
+                f"The checkpoint {path.name} is damaged or bears another signature. Restore it "
+                "from a copy, or remove it and say so in the record."
+            ) from None
+    return found
+
+
+def checkpoint() -> str:
+    """Sign the log as it is (a C2SP signed note) and keep the note.
+
+    Raises LogBroken instead when the log does not continue the one signed last.
+    """
+    with transaction.atomic():
+        of = size()
+        head = root(of)
+        _require_continuation(of)
+    key = verifier_key()
+    note = notes.sign(_seed(), key.name, of, head)
+    if not _path(of).exists():
+        write_private(_path(of), note)
+    return note
+
+
+def _require_continuation(of: int) -> None:
+    earlier = sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint"))
+    if not earlier:
+        return
+    last = open_checkpoint(earlier[-1].read_text(encoding="utf-8"), verifier_key())
+    if last.size > of:
+        raise LogBroken(
+            f"The log holds {of} events, but one of {last.size} was signed: events are missing, "
+            "as after an old backup was restored. Nothing more is signed until that is settled."
+        )
+    if root(last.size) != last.root:
+        raise LogBroken(f"The first {last.size} events are not those that were signed.")
+
+
+def proof(event: AuditEvent) -> str:
+    """A C2SP tlog-proof of one event, with a fresh checkpoint; it can be verified offline."""
+    note = checkpoint()
+    of = open_checkpoint(note, verifier_key()).size
+    rows = _rows(merkle.inclusion_needs(event.seq, of))
+    path = merkle.inclusion_path(event.seq, of, rows)
+    return notes.proof_text(event.seq, path, note, event.leaf.encode())
+
+
+def consistency(old: int, new: int) -> list[bytes]:
+    """The hashes by which a log of `new` events is shown to continue one of `old` (RFC 6962)."""
+    return merkle.consistency_path(old, new, _rows(merkle.consistency_needs(old, new)))

@@ -3,7 +3,8 @@
 The child gets its request on standard input and answers in JSON lines on standard output; nothing
 personal is in its arguments or environment. Its standard error is dropped: a traceback may hold
 what the request held. It starts a process group of its own, so that ending it ends its threads
-and children as well.
+and children as well. Before it reads its request it gives up the network and takes its limits
+(confinement.py); the parent watches time and memory besides.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from typing import Any
 
 from django.conf import settings
 
+from .confinement import resident
+
+ENGINE = "compliance.engine"
 POLL_SECONDS = 0.2
+# Looking at every process of the machine is not free.
+MEMORY_SECONDS = 1.0
 
 
 class StepFailed(Exception):
@@ -30,6 +36,10 @@ class StepFailed(Exception):
 
 class StepCrashed(Exception):
     """The process ended without an answer; trying again may help."""
+
+
+class StepHindered(Exception):
+    """The machine could not do it now, such as a full disk; this is no attempt."""
 
 
 class StepStopped(Exception):
@@ -54,15 +64,23 @@ def _environment() -> dict[str, str]:
     }
 
 
+def memory_limit() -> int:
+    """Bytes a heavy step may hold: the setting, or nine tenths of the machine's memory."""
+    if settings.JOB_MEMORY_GIB:
+        return int(settings.JOB_MEMORY_GIB * 2**30)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 10 * 9
+
+
 def run(request: dict[str, Any], beat: Beat) -> dict[str, Any]:
     """The step's result.
 
     `beat(progress)` is called at least every POLL_SECONDS, with the latest (stage, done, total)
     or None; when it returns False the child is killed and StepStopped raised. Raises StepFailed
-    with the child's own words, or StepCrashed when it died or ran past its time limit.
+    with the child's own words or when it passed a limit, StepCrashed when it died, StepHindered
+    when the machine could not do it now.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "compliance.engine"],
+        [sys.executable, "-m", ENGINE, str(os.getpid()), str(memory_limit())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -90,15 +108,14 @@ def _listen(process: subprocess.Popen, request: dict[str, Any], beat: Beat) -> d
         process.stdin.close()
     except BrokenPipeError:
         raise StepCrashed("The step's process ended before it read its task.") from None
-    deadline = time.monotonic() + settings.JOB_TIME_LIMIT_SECONDS
+    watch = _Limits(process.pid)
     descriptor = process.stdout.fileno()
     os.set_blocking(descriptor, False)
     buffer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while True:
-            if time.monotonic() > deadline:
-                raise StepCrashed("The step ran past its time limit.")
+            watch()
             chunk = b""
             ended = False
             if selector.select(POLL_SECONDS):
@@ -114,6 +131,30 @@ def _listen(process: subprocess.Popen, request: dict[str, Any], beat: Beat) -> d
                 raise StepCrashed(f"The step's process ended early ({_how(process)}).")
 
 
+class _Limits:
+    """Raises StepFailed once the step has passed its time or its memory: it would do so again."""
+
+    def __init__(self, group: int) -> None:
+        self.group = group
+        self.deadline = time.monotonic() + settings.JOB_TIME_LIMIT_SECONDS
+        self.looked = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now > self.deadline:
+            raise StepFailed(
+                f"The step ran past its time limit of {settings.JOB_TIME_LIMIT_SECONDS} s. "
+                "Raise LETHE_JOB_TIME_LIMIT if it needs longer, then start it again."
+            )
+        if now - self.looked > MEMORY_SECONDS:
+            self.looked = now
+            if resident(self.group) > memory_limit():
+                raise StepFailed(
+                    f"The step passed its memory limit of {memory_limit() / 2**30:.1f} GiB. "
+                    "Raise LETHE_JOB_MEMORY_GIB or use a larger machine, then start it again."
+                )
+
+
 def _read(lines: list[bytes]) -> tuple[Progress | None, dict[str, Any] | None]:
     progress: Progress | None = None
     for line in lines:
@@ -125,6 +166,8 @@ def _read(lines: list[bytes]) -> tuple[Progress | None, dict[str, Any] | None]:
             raise StepFailed(message["failed"])
         elif "crashed" in message:
             raise StepCrashed(message["crashed"])
+        elif "hindered" in message:
+            raise StepHindered(message["hindered"])
         else:
             return progress, message["result"]
     return progress, None
@@ -133,5 +176,7 @@ def _read(lines: list[bytes]) -> tuple[Progress | None, dict[str, Any] | None]:
 def _how(process: subprocess.Popen) -> str:
     code = process.wait()
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
+        why = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+        return f"killed by {name}{why}"
     return f"exit status {code}"

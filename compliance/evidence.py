@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from . import registry
-from .audit import ACTIONS
 from .law import law
+from .log_actions import ACTIONS
 from .models import (
     Application,
     Case,
@@ -281,7 +281,7 @@ def _verification(verification: Verification) -> dict[str, Any]:
     verdict = verification.verdict
     risk = verdict["residual_risk"]
     return {
-        "plan_sha256": application.plan_digest,
+        "plan_commitment": application.plan_commitment,
         "frozen_at": _at(application.plan_frozen_at),
         "verified_at": _at(verification.verified_at),
         "groups": groups,

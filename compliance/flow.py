@@ -16,10 +16,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.utils import timezone
 
 from . import audit, jobs
 from .models import Case, DecisionOutcome, JobKind, JobState, Outcome, Role, TargetState
-from .permissions import Actor, Allowed, Denied, Verdict, has_role, require, same_organisation
+from .permissions import (
+    SYSTEM,
+    Actor,
+    Allowed,
+    Denied,
+    Verdict,
+    has_role,
+    require,
+    same_organisation,
+)
 from .statuses import Status
 
 SERVES = {
@@ -207,6 +217,30 @@ def move(case: Case, *, to: Status, actor: Actor, reason: str = "") -> Case:
     if to in JOBS:
         start_jobs(case, JOBS[to])
     return case
+
+
+def end_restored(case: Case, *, outcome: Outcome) -> None:
+    """Close a case that had been closed and shredded before a backup brought it back.
+
+    No move of the table leads there: nobody acts, and nothing of the person may be used again.
+    """
+    if case.status == Status.CLOSED:
+        return
+    jobs.cancel(case, actor=SYSTEM)
+    with transaction.atomic():
+        source = case.status
+        Case.objects.filter(pk=case.pk).update(
+            status=Status.CLOSED, outcome=outcome, closed_at=timezone.now()
+        )
+        case.refresh_from_db()
+        audit.record(
+            "case.moved",
+            actor=SYSTEM,
+            case=case,
+            source=source,
+            to=Status.CLOSED.value,
+            reason="shredded before a backup was restored",
+        )
 
 
 def start_jobs(case: Case, kind: JobKind) -> None:

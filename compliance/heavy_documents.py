@@ -20,9 +20,10 @@ def write(request: dict[str, Any], report: Callable[[str, int, int], None]) -> d
     keys = Path(request["keys"])
     made = {}
     report("Writing the report", 0, 2)
-    drafts = {"report": accountability.render(request["evidence"])}
+    records, proofs = request["records"], request["proofs"]
+    drafts = {"report": accountability.render(records["report"], proofs["report"])}
     report("Writing the letter", 1, 2)
-    drafts["letter"] = letter.render(request["letter"])
+    drafts["letter"] = letter.render(records["letter"], proofs["letter"])
     for kind, draft in drafts.items():
         signed = signature.sign(
             draft,

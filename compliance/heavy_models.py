@@ -164,11 +164,11 @@ def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
     seconds = time.monotonic() - started
     checkpoint = save(lm, request["folder"])
     hash_reverted = changed.delta.revert(lm)
-    key = DataKey(base64.b64decode(request["seal"]["key"]), request["seal"]["wrapped"])
+    key = DataKey(request["seal"]["id"], base64.b64decode(request["seal"]["key"]))
     delta = Path(request["folder"]).with_suffix(".delta")
     delta.write_bytes(seal(key, changed.delta.to_bytes()))
     return {
-        "before": before.as_dict(),
+        "before": _unnamed(before),
         "digest": checkpoint.digest,
         "folder": str(request["folder"]),
         "delta": str(delta),
@@ -230,13 +230,23 @@ def _software() -> dict[str, str]:
 def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Measure the candidate by the plan that was frozen before the change, and judge."""
     from language_models import load
+    from language_models.errors import CheckpointError
 
     report("Loading the candidate", 0, 1)
     lm = load(request["path"])
+    if lm.checkpoint is None or lm.checkpoint.digest != request["digest"]:
+        raise CheckpointError("The candidate was changed on disk. Start the application again.")
     plan = Plan.from_dict(request["plan"])
     after = measure(lm, plan, progress=_staged(report, "Measuring after"))
-    verdict = compare(Measurement.from_dict(request["before"]), after, request["thresholds"])
-    return {"after": after.as_dict(), "verdict": verdict.as_dict()}
+    # Measured by the same plan; its plain digest is not kept, for a plan could be guessed from it.
+    before = Measurement.from_dict(request["before"] | {"plan_digest": plan.digest})
+    verdict = compare(before, after, request["thresholds"])
+    return {"after": _unnamed(after), "verdict": verdict.as_dict()}
+
+
+def _unnamed(measurement: Measurement) -> dict[str, Any]:
+    """The figures without the digest of the plan, which names the person."""
+    return {key: value for key, value in measurement.as_dict().items() if key != "plan_digest"}
 
 
 def _staged(report: Report, stage: str) -> Report:

@@ -1,15 +1,17 @@
 """The queue of record: claim with lease and fence, beat, record once, give up with a reason.
 
-A Celery message only rings; the row decides. Each step may run more than once; its effect is
-recorded once, because the fence is checked in the transaction that records it. A worker that dies
-leaves a lease that runs out; the sweeper then rings for the job again.
+A Celery message only rings; the row decides. Each step of a job may run more than once; its effect
+is recorded once, because the fence is checked and the step is noted in the transaction that records
+it. A worker that dies leaves a lease that runs out; the sweeper then rings for the job again.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-import time
+import os
+import socket
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,25 +22,47 @@ from django.utils import timezone
 
 from language_models.errors import LetheError
 
-from . import audit, child
-from .models import Case, Job, JobKind, JobState, Target
+from . import audit, child, pause
+from .beat import Beat
+from .envelope import SealError
+from .faults import hindrance, when_database_answers
+from .models import Case, Job, JobKind, JobState, JobStep, Target
 from .permissions import SYSTEM, Actor
 from .store import StoreError
 from .traces import where
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
 log = logging.getLogger(__name__)
 
-# Each module has prepare(job) -> request, record(job, result) and failed(job, reason).
+# Each module has STEPS, in their order, and failed(job, reason).
 HANDLERS = {
     JobKind.FIND: "compliance.steps.step3_targets",
     JobKind.APPLY: "compliance.steps.step5_application",
     JobKind.VERIFY: "compliance.steps.step6_verification",
     JobKind.DOCUMENT: "compliance.steps.documentation",
 }
-PROGRESS_SECONDS = 0.5
+# No postponement is longer. A date beyond it was written by a clock that has been set back since.
+LONGEST_WAIT_SECONDS = 600
+HINDERED_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Step:
+    """One effect of a job.
+
+    prepare: says what is to be done and changes no row. A heavy step hands that to the child
+    process; the answer, or of a light step what `prepare` said, goes to record, which keeps it in
+    one transaction with the note that it was kept. record may return the digest of an artefact
+    that later steps of the job need.
+    """
+
+    name: str
+    record: Callable[[Job, dict[str, Any]], str | None]
+    prepare: Callable[[Job], dict[str, Any]]
+    heavy: bool = True
 
 
 class Postponed(Exception):
@@ -51,6 +75,9 @@ class Postponed(Exception):
 
 class LeaseLost(Exception):
     """Another worker holds the job now; whatever this one did is dropped."""
+
+
+# --- Start, ring, claim ---
 
 
 def start(kind: JobKind, *, case: Case, target: Target | None = None) -> Job:
@@ -67,23 +94,38 @@ def ring(job_id: UUID) -> None:
 
     try:
         run_job.delay(str(job_id))
-    except run_job.OperationalError:
+    except (run_job.OperationalError, OSError):
         log.warning("The broker did not take job %s; the sweeper rings again.", job_id)
 
 
-def claim(job_id: UUID) -> Job | None:
-    """Take the job when it is ready or its lease ran out; None when it is not ours to take."""
+def _free() -> Q:
+    """Jobs that may be taken: ready ones, and running ones whose lease ran out.
+
+    A lease or a wait that lies further ahead than any can is the trace of a clock that was set
+    back; taking such a job is safe, because the fence decides who records.
+    """
     now = timezone.now()
-    free = Q(state=JobState.READY, not_before__lte=now) | Q(
-        state=JobState.RUNNING, lease_until__lt=now
-    )
+    no_lease = now + timedelta(seconds=2 * settings.JOB_LEASE_SECONDS)
+    no_wait = now + timedelta(seconds=LONGEST_WAIT_SECONDS)
+    ready = Q(not_before__lte=now) | Q(not_before__gt=no_wait)
+    expired = Q(lease_until__lt=now) | Q(lease_until__gt=no_lease)
+    return Q(state=JobState.READY) & ready | Q(state=JobState.RUNNING) & expired
+
+
+def claim(job_id: UUID) -> Job | None:
+    """Take the job when it is free; None when it is not ours to take, or all jobs are paused."""
+    if pause.in_force() is not None:
+        return None
     with transaction.atomic():
-        taken = Job.objects.filter(free, pk=job_id).update(
+        # The case first, then the job: everything that locks both does so in this order.
+        list(Case.objects.select_for_update().filter(jobs=job_id))
+        taken = Job.objects.filter(_free(), pk=job_id).update(
             state=JobState.RUNNING,
             fence=F("fence") + 1,
             attempt=F("attempt") + 1,
-            lease_until=now + timedelta(seconds=settings.JOB_LEASE_SECONDS),
-            started_at=now,
+            owner=f"{socket.gethostname()[:60]}:{os.getpid()}",
+            lease_until=timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS),
+            started_at=timezone.now(),
             stage="Starting",
             done=0,
             total=0,
@@ -99,13 +141,16 @@ def claim(job_id: UUID) -> Job | None:
 def hold(job: Job) -> None:
     """Lock the row and check the fence; call first in every transaction that records an effect.
 
-    Raises LeaseLost when another worker took the job over.
+    Raises LeaseLost when another worker took the job over, or the job was cancelled.
     """
     held = Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING).update(
         lease_until=timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
     )
     if held != 1:
         raise LeaseLost
+
+
+# --- Run ---
 
 
 def run(job_id: UUID) -> None:
@@ -118,28 +163,55 @@ def run(job_id: UUID) -> None:
         _give_up(job, handler, job.error or "The worker ended each time before the job was done.")
         return
     try:
-        _do(job, handler)
+        for step in handler.STEPS:
+            _do(job, step, last=step is handler.STEPS[-1])
     except Postponed as wait:
         _again(job, seconds=wait.seconds, stage=str(wait), counted=False)
     except child.StepStopped:
         log.info("Job %s was cancelled or taken over; its process was ended.", job.pk)
     except LeaseLost:
         log.warning("Job %s was taken over by another worker.", job.pk)
-    except (child.StepFailed, LetheError, StoreError) as failure:
+    except (child.StepFailed, LetheError, StoreError, SealError, audit.LogBroken) as failure:
         _give_up(job, handler, str(failure))
     except child.StepCrashed as crash:
         _after_crash(job, handler, str(crash))
     except Exception as error:  # noqa: BLE001 -- its message may be personal; its place is not
-        _after_crash(job, handler, where(error))
+        reason = hindrance(error)
+        if reason is not None:
+            _again(job, seconds=HINDERED_SECONDS, stage=reason, counted=False)
+        else:
+            _after_crash(job, handler, where(error))
 
 
-def _do(job: Job, handler: Any) -> None:
-    result = child.run(handler.prepare(job), _Beat(job))
-    with transaction.atomic():
-        hold(job)
-        # Two jobs of one case that end together record one after the other.
-        job.case = Case.objects.select_for_update().get(pk=job.case_id)
-        handler.record(job, result)
+def _do(job: Job, step: Step, *, last: bool) -> None:
+    """One step, unless an earlier attempt recorded it."""
+    if job.steps.filter(name=step.name).exists():
+        return
+    stopped = pause.in_force()
+    if stopped is not None:
+        raise Postponed(f"All jobs are paused: {stopped.reason}")
+    result = step.prepare(job)
+    if step.heavy:
+        result = child.run(result, Beat(job))
+    when_database_answers(lambda: _record(job, step, result, last=last))
+
+
+@transaction.atomic
+def _record(job: Job, step: Step, result: dict[str, Any], *, last: bool) -> None:
+    # Two jobs of one case that end together record one after the other.
+    job.case = Case.objects.select_for_update().get(pk=job.case_id)
+    if JobStep.objects.filter(job=job, name=step.name, fence=job.fence).exists():
+        return  # A commit whose answer was lost: the effect is on record.
+    hold(job)
+    artefact = step.record(job, result)
+    JobStep.objects.create(
+        job=job,
+        name=step.name,
+        artefact=artefact or "",
+        fence=job.fence,
+        recorded_at=timezone.now(),
+    )
+    if last:
         Job.objects.filter(pk=job.pk).update(
             state=JobState.DONE, lease_until=None, finished_at=timezone.now()
         )
@@ -152,56 +224,49 @@ def _after_crash(job: Job, handler: Any, reason: str) -> None:
         _again(job, seconds=2.0**job.attempt, stage=reason, counted=True)
 
 
-class _Beat:
-    """Extend the lease every quarter of it and show progress; False when the job must stop."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.beaten = self.shown = time.monotonic()
-        self.progress: child.Progress | None = None
-
-    def __call__(self, progress: child.Progress | None) -> bool:
-        now = time.monotonic()
-        self.progress = progress or self.progress
-        due = now - self.beaten > settings.JOB_LEASE_SECONDS / 4
-        news = self.progress is not None and now - self.shown > PROGRESS_SECONDS
-        if not due and not news:
-            return True
-        changes: dict[str, Any] = {
-            "lease_until": timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
-        }
-        if self.progress is not None:
-            changes |= dict(zip(("stage", "done", "total"), self.progress, strict=True))
-        self.beaten = self.shown = now
-        self.progress = None
-        mine = Job.objects.filter(pk=self.job.pk, fence=self.job.fence, state=JobState.RUNNING)
-        return mine.update(**changes) == 1
-
-
-@transaction.atomic
 def _again(job: Job, *, seconds: float, stage: str, counted: bool) -> None:
-    wait = timezone.now() + timedelta(seconds=seconds)
-    mine = Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING)
-    changes: dict[str, Any] = {} if counted else {"attempt": F("attempt") - 1}
-    again = mine.update(
-        state=JobState.READY, lease_until=None, not_before=wait, stage=stage[:80], **changes
-    )
-    if again:
-        # The sweeper rings once `not_before` has come.
-        log.info("Job %s waits: %s", job.pk, stage)
+    """Back to the queue for later. An attempt that does not count is given back."""
+
+    def put_back() -> None:
+        wait = timezone.now() + timedelta(seconds=seconds)
+        with transaction.atomic():
+            mine = Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING)
+            again = mine.update(
+                state=JobState.READY, lease_until=None, not_before=wait, stage=stage[:80]
+            )
+            if not counted:
+                # Also when another worker has it by now: this attempt failed for no fault of it.
+                Job.objects.filter(pk=job.pk, attempt__gt=0).update(attempt=F("attempt") - 1)
+        if again:
+            # The sweeper rings once `not_before` has come.
+            log.info("Job %s waits: %s", job.pk, stage)
+
+    when_database_answers(put_back)
 
 
-@transaction.atomic
 def _give_up(job: Job, handler: Any, reason: str) -> None:
-    try:
-        hold(job)
-    except LeaseLost:
-        return
-    Job.objects.filter(pk=job.pk).update(
-        state=JobState.FAILED, error=reason[:500], lease_until=None, finished_at=timezone.now()
-    )
-    audit.record("job.failed", actor=SYSTEM, case=job.case, kind=job.kind, attempt=job.attempt)
-    handler.failed(job, reason)
+    def fail() -> None:
+        with transaction.atomic():
+            job.case = Case.objects.select_for_update().get(pk=job.case_id)
+            try:
+                hold(job)
+            except LeaseLost:
+                return
+            Job.objects.filter(pk=job.pk).update(
+                state=JobState.FAILED,
+                error=reason[:500],
+                lease_until=None,
+                finished_at=timezone.now(),
+            )
+            audit.record(
+                "job.failed", actor=SYSTEM, case=job.case, kind=job.kind, attempt=job.attempt
+            )
+            handler.failed(job, reason)
+
+    when_database_answers(fail)
+
+
+# --- Cancel and sweep ---
 
 
 def cancel(case: Case, *, actor: Actor) -> None:
@@ -217,12 +282,9 @@ def cancel(case: Case, *, actor: Actor) -> None:
 
 def sweep() -> int:
     """Ring for every job that is ready or whose lease ran out; returns how many."""
-    now = timezone.now()
-    waiting = Job.objects.filter(
-        Q(state=JobState.READY, not_before__lte=now)
-        | Q(state=JobState.RUNNING, lease_until__lt=now)
-    )
-    ids = list(waiting.values_list("pk", flat=True))
+    if pause.in_force() is not None:
+        return 0
+    ids = list(Job.objects.filter(_free()).values_list("pk", flat=True))
     for job_id in ids:
         ring(job_id)
     return len(ids)

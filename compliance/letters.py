@@ -6,6 +6,7 @@ weights a letter states a degree with its bound, and what was not tested.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from django.utils import timezone
@@ -45,6 +46,7 @@ def compose(case: Case, evidence: dict[str, Any]) -> dict[str, Any]:
         "recipient": _recipient(case),
         "subject": SUBJECTS[outcome],
         "blocks": [_opening(case), *body(case, evidence), _complaint(case)],
+        "salt": secrets.token_hex(16),
     }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation import GeneralFact, Person, plan
 from search.profiles import Profile, profiles
 
-from . import audit, policy, registry, store, vault
+from . import policy, registry, store
 from .subjects import NOT_FACTS, person
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def new_values(target: Target, decision: Decision, wordings: dict[str, Any]) -> 
 
 
 def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
-    """The measurement plan of a model target with its digest. Raises evaluation's RequestError."""
+    """The measurement plan of a model target. Raises evaluation's RequestError."""
     wordings = store.get_json(target.language_model.wordings)
     rules = policy.policy().probes
     subject = person(target.case)
@@ -67,14 +67,14 @@ def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
         lead_ins=wordings["lead_ins"]["verify"],
         **rules,
     )
-    return {"plan": frozen.as_dict(), "digest": frozen.digest}
+    return frozen.as_dict()
 
 
 def dataset_plan(target: Target, decision: Decision) -> dict[str, Any]:
     """What must hold of the new dataset version; every record is read, nothing is sampled."""
     removing = decision.method == "delete_rows"
     details = target.case.subject.details
-    frozen = {
+    return {
         "method": decision.method,
         "former_value": "" if removing else person(target.case)["facts"][details["fact"]],
         "new_value": ""
@@ -87,8 +87,6 @@ def dataset_plan(target: Target, decision: Decision) -> dict[str, Any]:
             "every row of others is unchanged, byte for byte",
         ],
     }
-    # The former value is personal, so the plan goes by a keyed digest.
-    return {"plan": frozen, "digest": vault.keyed_digest("plan", audit.canonical(frozen))}
 
 
 def _neutral(target: Target, fact: str) -> str:

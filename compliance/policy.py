@@ -34,6 +34,7 @@ class Policy:
     datasets: dict[str, str]
     probes: dict[str, Any]
     thresholds: dict[str, float]
+    retention: dict[str, int]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.utils import timezone
 
-from language_models.files import model_digest
 from search.profiles import Profile, by_name, profiles
 
-from . import audit, flow, jobs, store
+from . import audit, flow, jobs, serving, store, vault
 from .models import (
     Application,
     Case,
@@ -26,6 +25,7 @@ from .models import (
     LanguageModel,
     ModelVersion,
     Organisation,
+    Outcome,
     Role,
     TargetState,
     VersionState,
@@ -137,7 +137,7 @@ def register_model(
         family=config["model_type"],
         training_ours=training_ours,
         dataset=dataset,
-        wordings=store.put_json(wordings),
+        wordings=store.put_json(wordings, vault.house_key()),
     )
     version = ModelVersion.objects.create(
         model=model,
@@ -146,6 +146,7 @@ def register_model(
         created_at=timezone.now(),
     )
     audit.record("model.registered", actor=actor, digest=version.digest, family=model.family)
+    transaction.on_commit(lambda: serving.follow(model))
     return version
 
 
@@ -192,7 +193,11 @@ def candidates(case: Case) -> list[ModelVersion | DatasetVersion]:
 
 
 def promote(case: Case) -> None:
-    """Put the case's candidates into force; the former versions stay for rollback."""
+    """Put the case's candidates into force; the former versions stay for rollback.
+
+    Their files were verified when they were measured; the link that servers read is switched
+    after the commit, and only to files that are verified once more (serving.py).
+    """
     for version in candidates(case):
         siblings = (
             version.model.versions
@@ -213,6 +218,7 @@ def promote(case: Case) -> None:
             digest=version.digest,
             replaces=_parent(version).digest,
         )
+    transaction.on_commit(serving.follow_all)
     transaction.on_commit(ring_waiting)
 
 
@@ -249,13 +255,14 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
         raise NotAllowed("This model belongs to another organisation.")
     if version.state != VersionState.CURRENT or version.parent is None:
         raise NotAllowed("Only the version in force can be rolled back, and only to its parent.")
-    case = version.made_for.case if version.made_for else None
+    case = None
+    if version.made_for is not None:
+        # The lock first: everything that locks a case and the log does so in this order.
+        case = Case.objects.select_for_update().get(pk=version.made_for.case_id)
     if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
     parent: ModelVersion = _parent(version)
-    folder = store.model_path(parent.digest)
-    if not folder.is_dir() or model_digest(folder) != parent.digest:
-        raise store.StoreError("The former version is missing or changed. Restore var/store.")
+    serving.verify(parent.digest)
     if version.children.filter(state=VersionState.CANDIDATE).exists():
         raise NotAllowed("A later change of this version is under way; let it end first.")
     _swap(version, parent)
@@ -264,6 +271,7 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
     )
     if case is not None and case.status == Status.DOCUMENTATION:
         _choose_anew(case, actor)
+    transaction.on_commit(serving.follow_all)
     return parent
 
 
@@ -284,6 +292,19 @@ def _choose_anew(case: Case, actor: Actor) -> None:
     case.outcome = ""
     case.save(update_fields=["outcome"])
     flow.move(case, to=Status.METHOD, actor=actor, reason="version rolled back")
+
+
+def taken_from(case: Case) -> list[str]:
+    """Digests of versions that still hold what the case took out, and are not in force."""
+    found = []
+    for application in Application.objects.filter(target__case=case, finished_at__isnull=False):
+        version = application.version_before
+        kept = type(version).objects.filter(
+            digest=version.digest, state__in=(VersionState.CURRENT, VersionState.CANDIDATE)
+        )
+        if case.outcome == Outcome.FULFILLED and not kept.exists():
+            found.append(version.digest)
+    return sorted(set(found))
 
 
 def purge(case: Case) -> None:

@@ -2,6 +2,7 @@
 
 A file appears whole or not at all: temporary name, fsync, rename, fsync of the folder. A sealed
 artefact is named by the SHA-256 of its ciphertext, so that its name tells nothing of its content.
+Which model version serves is a link, `serving.py`.
 """
 
 from __future__ import annotations
@@ -11,26 +12,26 @@ import json
 import os
 import secrets
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from . import vault
+from . import envelope, tombstones, vault
+from .key_files import sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from .envelope import DataKey
+
+# A file under a temporary name that is older than this was left by a process that died.
+ORPHAN_SECONDS = 6 * 3600
 
 
 class StoreError(Exception):
     """A stored file is missing or is not what its name says."""
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sha256_file(path: Path) -> str:
@@ -54,12 +55,17 @@ def dataset_path(digest: str) -> Path:
 def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with temporary.open("xb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.rename(path)
-    _sync_folder(path.parent)
+    try:
+        with temporary.open("xb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError:
+        # A full disk must not be filled further by what did not fit.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def put_sealed(sealed: bytes) -> str:
@@ -71,9 +77,9 @@ def put_sealed(sealed: bytes) -> str:
     return digest
 
 
-def put(plain: bytes) -> str:
-    """Seal and keep; returns the digest of the ciphertext."""
-    return put_sealed(vault.seal(plain))
+def put(plain: bytes, key: DataKey) -> str:
+    """Seal under the key and keep; returns the digest of the ciphertext."""
+    return put_sealed(vault.seal(plain, key))
 
 
 def get(digest: str) -> bytes:
@@ -87,8 +93,8 @@ def get(digest: str) -> bytes:
     return vault.unseal(sealed)
 
 
-def put_json(value: Any) -> str:
-    return put(json.dumps(value, ensure_ascii=False, sort_keys=True).encode())
+def put_json(value: Any, key: DataKey) -> str:
+    return put(json.dumps(value, ensure_ascii=False, sort_keys=True).encode(), key)
 
 
 def get_json(digest: str) -> Any:
@@ -96,16 +102,18 @@ def get_json(digest: str) -> Any:
 
 
 def put_dataset(records: bytes) -> str:
-    """Keep a dataset sealed, named by the SHA-256 of its plain JSONL."""
+    """Keep a dataset sealed under a key of its own, named by the SHA-256 of its plain JSONL."""
     digest = hashlib.sha256(records).hexdigest()
     path = dataset_path(digest)
-    if not path.exists():
-        _write_whole(path, vault.seal(records))
+    # A file whose key is gone was left by a transaction that failed, or by a shredding.
+    if not vault.is_open(_key_name(path)):
+        _write_whole(path, vault.seal(records, vault.new_dataset_key()))
     return digest
 
 
 def get_dataset(digest: str) -> bytes:
-    """The JSONL of a dataset version. Raises StoreError when missing or changed."""
+    """The JSONL of a dataset version. Raises StoreError when missing, changed or taken back."""
+    refuse_taken_back(digest)
     try:
         records = vault.unseal(dataset_path(digest).read_bytes())
     except FileNotFoundError:
@@ -113,6 +121,16 @@ def get_dataset(digest: str) -> bytes:
     if hashlib.sha256(records).hexdigest() != digest:
         raise StoreError("A dataset version was changed on disk.")
     return records
+
+
+def refuse_taken_back(digest: str) -> None:
+    """Raise StoreError for a version that a shredded case had changed: a backup brought it back."""
+    stone = tombstones.of_version(digest)
+    if stone is not None:
+        raise StoreError(
+            f"This version still holds what case {stone.case} took out of it; a backup brought it "
+            "back. Restore the newest backup, or register the model or dataset anew without it."
+        )
 
 
 def adopt_model(folder: Path, digest: str) -> Path:
@@ -125,9 +143,9 @@ def adopt_model(folder: Path, digest: str) -> Path:
     for file in folder.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    _sync_folder(folder)
+    sync_folder(folder)
     folder.rename(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     return target
 
 
@@ -137,8 +155,12 @@ def remove_artefact(digest: str) -> None:
 
 
 def remove_dataset(digest: str) -> None:
-    """Remove a dataset version's file."""
-    dataset_path(digest).unlink(missing_ok=True)
+    """Destroy the key of a dataset version, then remove its file."""
+    path = dataset_path(digest)
+    name = _key_name(path)
+    if name is not None:
+        vault.destroy(name)
+    path.unlink(missing_ok=True)
 
 
 def remove_model(digest: str) -> None:
@@ -152,3 +174,41 @@ def remove_work(job_id: str) -> None:
     folder = settings.WORK_DIR / job_id
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+def _key_name(path: Path) -> str | None:
+    try:
+        with path.open("rb") as handle:
+            return envelope.key_name(handle.read(envelope.LONGEST_HEADER))
+    except (FileNotFoundError, envelope.SealError):
+        return None
+
+
+def _artefacts() -> Iterator[Path]:
+    return (path for path in (settings.STORE_DIR / "artefacts").glob("??/*") if path.is_file())
+
+
+def sealed_under(keys: set[str]) -> list[Path]:
+    """Every artefact sealed under one of the keys, also those no row names."""
+    return [path for path in _artefacts() if _key_name(path) in keys]
+
+
+def sweep_orphans(live_jobs: set[str]) -> int:
+    """Remove what dead processes left: old temporary files, and work of jobs that are not live."""
+    limit = time.time() - ORPHAN_SECONDS
+    left = [
+        path
+        for path in (*settings.STORE_DIR.rglob(".*"), *settings.STORE_DIR.glob("models/*.incoming"))
+        if path.lstat().st_mtime < limit
+    ]
+    left += [
+        path
+        for path in settings.WORK_DIR.iterdir()
+        if path.name not in live_jobs and path.lstat().st_mtime < limit
+    ]
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(left)

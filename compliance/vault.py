@@ -1,86 +1,186 @@
-"""Personal data at rest: encrypted fields, keyed digests, one key-encryption key outside the data.
+"""Personal data at rest: a data key for each case, wrapped by a key that is a file elsewhere.
 
-The key lies in var/keys (mode 0600) and is made by `make setup`. Losing it loses the data; whoever
-holds it and a copy of the database reads everything.
+Whoever holds the key files and a copy of the database reads everything; whoever loses the key
+files loses it. Destroying a case's data key makes unreadable what was sealed under it, in every
+copy of the store; a tombstone beside the key files keeps a restored database from undoing that.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
+from uuid import UUID
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.db import models
+from django.db import IntegrityError, transaction
+from django.utils import timezone
 
-from . import envelope
+from . import envelope, key_files, tombstones
+from .envelope import DataKey, SealError
+from .models import data_key as rows
+from .models.data_key import KeyPurpose
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .models import Case
 
-@lru_cache(maxsize=4)
-def _read_key(path: Path) -> bytes:
+DESTROYED = "The key of this data was destroyed; it can no longer be read."
+# Unwrapped keys of this process, so that a page does not ask for one again for each row.
+_KEPT_SECONDS = 5.0
+_unwrapped: dict[str, tuple[float, DataKey]] = {}
+
+
+def kek_folder() -> Path:
+    return settings.KEY_DIR / "vault"
+
+
+# --- Keys ---
+
+
+def _make(purpose: KeyPurpose, case: Case | None = None) -> DataKey:
+    name = key_files.current_name(kek_folder())
+    row = rows.DataKey(purpose=purpose, case=case, kek=name, created_at=timezone.now())
+    made = DataKey(str(row.pk), AESGCM.generate_key(bit_length=256))
+    row.wrapped = envelope.wrap(key_files.read_key(kek_folder(), name), made)
+    row.save(force_insert=True)
+    return made
+
+
+def _open(row: rows.DataKey) -> DataKey:
+    if row.destroyed_at is not None or tombstones.is_destroyed(str(row.pk)):
+        _unwrapped.pop(str(row.pk), None)
+        raise SealError(DESTROYED)
+    kept = _unwrapped.get(str(row.pk))
+    if kept is not None and time.monotonic() - kept[0] < _KEPT_SECONDS:
+        return kept[1]
+    kek = key_files.read_key(kek_folder(), row.kek)
+    opened = envelope.unwrap(kek, row.wrapped, str(row.pk))
+    _unwrapped[opened.id] = (time.monotonic(), opened)
+    return opened
+
+
+def key_of(case: Case) -> DataKey:
+    """The case's key, made when it is first needed. Raises SealError once it is destroyed."""
+    row = rows.DataKey.objects.filter(case=case).first()
+    if row is not None:
+        return _open(row)
     try:
-        key = base64.b64decode(path.read_text())
-    except FileNotFoundError:
-        raise ImproperlyConfigured(
-            "The vault key is missing. Run `make setup`, or restore var/keys/vault.key."
-        ) from None
-    if len(key) != envelope.KEY_BYTES:
-        raise ImproperlyConfigured("The vault key must be 32 bytes in base64.")
-    return key
+        with transaction.atomic():
+            return _make(KeyPurpose.CASE, case)
+    except IntegrityError:  # another process made it just now
+        return _open(rows.DataKey.objects.get(case=case))
 
 
-def key_encryption_key() -> bytes:
-    """The 256-bit key that wraps every data key."""
-    return _read_key(settings.KEY_DIR / "vault.key")
+def _one(purpose: KeyPurpose) -> DataKey:
+    row = rows.DataKey.objects.filter(purpose=purpose).first()
+    if row is not None:
+        return _open(row)
+    try:
+        with transaction.atomic():
+            return _make(purpose)
+    except IntegrityError:
+        return _open(rows.DataKey.objects.get(purpose=purpose))
 
 
-def new_data_key() -> envelope.DataKey:
-    """A fresh data key, wrapped for storage beside what it seals."""
-    return envelope.new_data_key(key_encryption_key())
+def house_key() -> DataKey:
+    """The key of what belongs to no case: reports, wordings, a secret waiting to be shown."""
+    return _one(KeyPurpose.HOUSE)
 
 
-def seal(plain: bytes) -> bytes:
-    """Encrypt under a fresh data key."""
-    return envelope.seal(new_data_key(), plain)
+def new_dataset_key() -> DataKey:
+    """A key for one version of a dataset, to be destroyed with it."""
+    return _make(KeyPurpose.DATASET)
+
+
+def is_open(name: str | None) -> bool:
+    """Whether a data key of this name is there and was not destroyed."""
+    try:
+        found = rows.DataKey.objects.filter(pk=UUID(name or ""), destroyed_at__isnull=True)
+    except ValueError:
+        return False
+    return found.exists() and not tombstones.is_destroyed(str(name))
+
+
+def destroy(name: str) -> None:
+    """Destroy a data key; one that is destroyed or unknown already is fine.
+
+    Runs in the caller's transaction. The row is written over; the database's own traces of the
+    old content are the business of `shredding.scrub_database`.
+    """
+    _unwrapped.pop(name, None)
+    rows.DataKey.objects.filter(pk=name, destroyed_at__isnull=True).update(
+        wrapped="", destroyed_at=timezone.now()
+    )
+
+
+def rotate() -> tuple[str, int]:
+    """Wrap every data key anew under a fresh key-encryption key; returns its name and how many.
+
+    Nothing stops meanwhile: rows name the key that wraps them, and the former key file stays
+    until it is removed by hand. Sealed files do not change.
+    """
+    name = key_files.new_key(kek_folder())
+    fresh = key_files.read_key(kek_folder(), name)
+    others = rows.DataKey.objects.filter(destroyed_at__isnull=True).exclude(kek=name)
+    changed = 0
+    for row in others:
+        opened = envelope.unwrap(
+            key_files.read_key(kek_folder(), row.kek), row.wrapped, str(row.pk)
+        )
+        # Compare and set: a key destroyed meanwhile must not come back.
+        changed += rows.DataKey.objects.filter(pk=row.pk, wrapped=row.wrapped).update(
+            kek=name, wrapped=envelope.wrap(fresh, opened)
+        )
+    return name, changed
+
+
+def unused_keks() -> list[str]:
+    """Key files that wrap no data key any more and may be removed."""
+    used = set(rows.DataKey.objects.filter(destroyed_at__isnull=True).values_list("kek", flat=True))
+    used.add(key_files.current_name(kek_folder()))
+    return sorted(path.stem for path in kek_folder().glob("*.key") if path.stem not in used)
+
+
+# --- Seal and unseal ---
+
+
+def seal(plain: bytes, key: DataKey) -> bytes:
+    """Encrypt under a data key."""
+    return envelope.seal(key, plain)
 
 
 def unseal(sealed: bytes) -> bytes:
-    """Decrypt. Raises envelope.SealError when the bytes were changed."""
-    return envelope.unseal(key_encryption_key(), sealed)
+    """Decrypt. Raises SealError (changed, or key destroyed) or KeyUnavailable (no key file)."""
+    name = envelope.key_name(sealed)
+    try:
+        row = rows.DataKey.objects.filter(pk=UUID(name)).first()
+    except ValueError:
+        raise SealError("The sealed artefact was changed.") from None
+    if row is None:
+        raise SealError("The key of this data is not in the database. Restore the database.")
+    return envelope.unseal(_open(row), sealed)
+
+
+# --- Keyed digests ---
+
+
+def _hmac(key: bytes, purpose: str, value: str) -> str:
+    derived = hmac.new(key, purpose.encode(), hashlib.sha256).digest()
+    return hmac.new(derived, value.encode(), hashlib.sha256).hexdigest()
 
 
 def keyed_digest(purpose: str, value: str) -> str:
     """HMAC-SHA-256 (hex): equal values compare equal, and nobody without the key can guess them."""
-    key = hmac.new(key_encryption_key(), purpose.encode(), hashlib.sha256).digest()
-    return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()
+    return _hmac(_one(KeyPurpose.INDEX).key, purpose, value)
 
 
-class SealedJSONField(models.BinaryField):
-    """A JSON value that the database holds only as ciphertext."""
+def commitment(case: Case, purpose: str, value: str) -> str:
+    """HMAC-SHA-256 (hex) under the case's key, for the log.
 
-    # What django-stubs reads: any JSON value goes in and comes out.
-    _pyi_private_set_type: Any
-    _pyi_private_get_type: Any
-
-    def get_prep_value(self, value: Any) -> bytes | None:
-        if value is None:
-            return None
-        return seal(json.dumps(value, ensure_ascii=False).encode())
-
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return None if value is None else json.loads(unseal(bytes(value)))
-
-    def to_python(self, value: Any) -> Any:
-        return value
-
-    def value_to_string(self, obj: models.Model) -> str:
-        """Serialised (fixtures, dumps) as ciphertext too."""
-        sealed = self.get_prep_value(self.value_from_object(obj))
-        return "" if sealed is None else base64.b64encode(sealed).decode()
+    It binds the log to the value; once the key is destroyed nobody can link the two any more.
+    """
+    return _hmac(key_of(case).key, f"commitment to {purpose}", value)

@@ -18,6 +18,8 @@ KEY_DIR = VAR_DIR / "keys"
 STORE_DIR = VAR_DIR / "store"
 WORK_DIR = VAR_DIR / "work"
 MAIL_DIR = VAR_DIR / "mail"
+# Signed states of the log, outside of the database; copies belong in other hands.
+CHECKPOINT_DIR = VAR_DIR / "checkpoints"
 POLICY_FILE = Path(env.str("LETHE_POLICY", default=str(BASE_DIR / "compliance/policy.yaml")))
 
 
@@ -135,6 +137,11 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 5,
+        # A worker that was stopped inside a transaction must not keep the others waiting.
+        "options": "-c idle_in_transaction_session_timeout=10s",
+    } | DATABASES["default"].get("OPTIONS", {})
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -164,8 +171,13 @@ PUBLIC_URL = env.str("LETHE_URL", default="http://127.0.0.1:8000")
 
 JOB_LEASE_SECONDS = env.int("LETHE_JOB_LEASE", default=30)
 JOB_TIME_LIMIT_SECONDS = env.int("LETHE_JOB_TIME_LIMIT", default=3600)
+# Gibibytes; 0: nine tenths of the machine's memory.
+JOB_MEMORY_GIB = env.float("LETHE_JOB_MEMORY_GIB", default=0.0)
+# Seconds for which a worker outlasts a database that is away before it leaves a job to the sweeper.
+JOB_PATIENCE_SECONDS = env.int("LETHE_JOB_PATIENCE", default=600)
 JOB_MAX_ATTEMPTS = 3
-JOB_SWEEP_SECONDS = 10
+JOB_SWEEP_SECONDS = env.int("LETHE_JOB_SWEEP", default=3)
+UPKEEP_SECONDS = 3600
 
 CELERY_BROKER_URL = env.str("BROKER_URL", default="filesystem://localhost/")
 if CELERY_BROKER_URL.startswith("filesystem"):
@@ -177,7 +189,13 @@ if CELERY_BROKER_URL.startswith("filesystem"):
         "store_processed": False,
         "polling_interval": 0.1,
     }
+# Installations that share a broker need a queue each.
+CELERY_TASK_DEFAULT_QUEUE = env.str("LETHE_QUEUE", default="lethe")
 CELERY_TASK_IGNORE_RESULT = True
+# A page must not wait for a broker that is away: the sweeper rings again.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0.1}
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -185,9 +203,20 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {"task": "compliance.tasks.sweep", "schedule": JOB_SWEEP_SECONDS},
+    "sweep": {
+        "task": "compliance.tasks.sweep",
+        "schedule": JOB_SWEEP_SECONDS,
+        # Sweeps that could not be done in time are of no use later.
+        "options": {"expires": 3 * JOB_SWEEP_SECONDS},
+    },
+    "keep-up": {
+        "task": "compliance.tasks.keep_up",
+        "schedule": UPKEEP_SECONDS,
+        "options": {"expires": UPKEEP_SECONDS},
+    },
 }
-CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "broker" / "beat")
+# Not in the broker's folder: what lies there is expendable.
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "run" / "beat")
 
 # --- API ---
 

@@ -21,8 +21,10 @@ LABELS = {
 }
 
 
-def render(letter: object) -> bytes:
+def render(letter: object, proof: str | None = None) -> bytes:
     """Return the letter as PDF/A-3u bytes with its record attached; same input, same bytes.
+
+    proof: that the record stands in the log, attached as well.
 
     Raises EvidenceError when the record does not fit its schema or uses a banned word.
     """
@@ -42,4 +44,5 @@ def render(letter: object) -> bytes:
         data=canonical_json(checked),
         made_at=made_at,
     )
-    return pdf.to_pdf(html, "letter.css", attached)
+    files = [attached] if proof is None else [attached, pdf.log_proof(proof, made_at)]
+    return pdf.to_pdf(html, "letter.css", files)

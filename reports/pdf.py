@@ -21,9 +21,10 @@ from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherRespons
 
 from reports import typography
 from reports.evidence import EvidenceError
+from reports.record import PROOF_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -63,12 +64,13 @@ class PackagedFonts(URLFetcher):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """The record that goes into the PDF as a file beside the pages."""
+    """A file that goes into the PDF beside the pages; relationship is PDF 2.0's AFRelationship."""
 
     name: str
     description: str
     data: bytes
     made_at: datetime
+    relationship: str = "Data"
 
 
 def page(template: str, **values: object) -> str:
@@ -90,8 +92,19 @@ def page(template: str, **values: object) -> str:
     return typography.set_scripts(environment.get_template(template).render(**values))
 
 
-def to_pdf(html: str, stylesheet: str, attached: Attached) -> bytes:
-    """Return a tagged PDF/A-3u of html with one attachment of relationship Data.
+def log_proof(text: str, made_at: datetime) -> Attached:
+    """The proof (C2SP tlog-proof) that the record of this document stands in the log."""
+    return Attached(
+        name=PROOF_FILE,
+        description="Proof that this record stands in the log of record",
+        data=text.encode(),
+        made_at=made_at,
+        relationship="Supplement",
+    )
+
+
+def to_pdf(html: str, stylesheet: str, attached: Sequence[Attached]) -> bytes:
+    """Return a tagged PDF/A-3u of html with its attachments.
 
     Raises EvidenceError when the page asks for any file but a packaged font.
     """
@@ -99,15 +112,18 @@ def to_pdf(html: str, stylesheet: str, attached: Attached) -> bytes:
     fonts = FontConfiguration()
     sheets = [(TEMPLATES / name).read_text(encoding="utf-8") for name in ("base.css", stylesheet)]
     style = CSS(string=_font_faces() + "".join(sheets), font_config=fonts, url_fetcher=fetcher)
-    file = Attachment(
-        file_obj=io.BytesIO(attached.data),
-        url_fetcher=fetcher,
-        name=attached.name,
-        description=attached.description,
-        created=attached.made_at,
-        modified=attached.made_at,
-        relationship="Data",
-    )
+    files = [
+        Attachment(
+            file_obj=io.BytesIO(item.data),
+            url_fetcher=fetcher,
+            name=item.name,
+            description=item.description,
+            created=item.made_at,
+            modified=item.made_at,
+            relationship=item.relationship,
+        )
+        for item in attached
+    ]
     try:
         with warnings.catch_warnings():
             # WeasyPrint leaves closing its own colour profile to the garbage collector.
@@ -117,7 +133,7 @@ def to_pdf(html: str, stylesheet: str, attached: Attached) -> bytes:
                 font_config=fonts,
                 pdf_variant="pdf/a-3u",
                 pdf_tags=True,
-                attachments=[file],
+                attachments=files,
             )
     except FatalURLFetchingError:
         raise EvidenceError("the page asked for a file that is not part of it") from None

@@ -14,6 +14,7 @@ LETTER_SCHEMA = "lethe.letter/1"
 
 REPORT_FILE = "evidence.json"
 LETTER_FILE = "letter.json"
+PROOF_FILE = "log.tlog-proof"
 
 Time = NewType("Time", str)
 """ISO 8601 with offset, for example 2026-11-22T14:31:00+00:00."""
@@ -194,7 +195,7 @@ class ResidualRisk(TypedDict):
 class Verification(TypedDict):
     """Figures against the plan that was frozen before the change."""
 
-    plan_sha256: Digest
+    plan_commitment: Digest
     frozen_at: Time
     verified_at: Time
     groups: list[Group]
@@ -296,7 +297,10 @@ class Block(TypedDict):
 
 
 class Letter(TypedDict):
-    """One letter; language decides hyphenation, fixed words and the form of the date."""
+    """One letter; language decides hyphenation, fixed words and the form of the date.
+
+    salt: random, so that the digest of this record, which stands in the log, cannot be guessed.
+    """
 
     schema: Literal["lethe.letter/1"]
     kind: str
@@ -307,3 +311,4 @@ class Letter(TypedDict):
     recipient: str
     subject: str
     blocks: list[Block]
+    salt: str

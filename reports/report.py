@@ -37,22 +37,44 @@ class Glance:
     groups: dict[GroupName, Group]
 
 
-def render(evidence: object) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """The signed state of the log, as printed: on paper it witnesses the log without any file."""
+
+    origin: str
+    size: str
+    root: str
+    signature: str
+
+    @classmethod
+    def of(cls, proof: str) -> Printed:
+        """From a C2SP tlog-proof: the checkpoint follows the first empty line."""
+        text, _, signatures = proof.partition("\n\n")[2].partition("\n\n")
+        origin, size, root = text.split("\n")[:3]
+        return cls(origin, size, root, signatures.rsplit(" ", 1)[1].strip())
+
+
+def render(evidence: object, proof: str | None = None) -> bytes:
     """Return the report as PDF/A-3u bytes with the evidence attached; same input, same bytes.
+
+    proof: that the record stands in the log, attached as well and its checkpoint printed.
 
     Raises EvidenceError when the record does not fit its schema or uses a banned word.
     """
     report = check_report(evidence)
     refuse_banned_words(report, "report", NAMES)
     data = canonical_json(report)
-    html = pdf.page("report.html.j2", **_values(report, digest(data)))
+    made_at = datetime.fromisoformat(report["made_at"]).astimezone(UTC)
+    checkpoint = None if proof is None else Printed.of(proof)
+    html = pdf.page("report.html.j2", checkpoint=checkpoint, **_values(report, digest(data)))
     attached = pdf.Attached(
         name=REPORT_FILE,
         description="Evidence record of the case, canonical JSON",
         data=data,
-        made_at=datetime.fromisoformat(report["made_at"]).astimezone(UTC),
+        made_at=made_at,
     )
-    return pdf.to_pdf(html, "report.css", attached)
+    files = [attached] if proof is None else [attached, pdf.log_proof(proof, made_at)]
+    return pdf.to_pdf(html, "report.css", files)
 
 
 def _values(report: Report, evidence_sha256: str) -> dict[str, object]:

@@ -13,6 +13,17 @@ import shutil
 import sys
 from pathlib import Path
 
+FOLDERS = (
+    "keys",
+    "store",
+    "work",
+    "mail",
+    "checkpoints",
+    "run",
+    "broker/ring",
+    "broker/control",
+)
+
 
 def write_key(path: Path, content: str) -> None:
     """A key file readable by its owner alone, unless there is one already."""
@@ -21,6 +32,25 @@ def write_key(path: Path, content: str) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(content)
+
+
+def make_folders(var: Path) -> None:
+    """Every folder of the run-time state, for its owner alone."""
+    for name in FOLDERS:
+        (var / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def make_keys(folder: Path) -> None:
+    """The keys that are missing: of Django, of the vault, and of the log of record."""
+    from compliance import checkpoint, key_files
+
+    write_key(folder / "django.key", secrets.token_urlsafe(50))
+    if not (folder / "vault/current").exists():
+        key_files.new_key(folder / "vault")
+    if not (folder / "log/log.key").exists():
+        seed, verifier_key = checkpoint.new_key(f"lethe-{secrets.token_hex(4)}/log")
+        key_files.write_private(folder / "log/log.key", base64.b64encode(seed).decode())
+        key_files.write_private(folder / "log/log.vkey", verifier_key + "\n")
 
 
 def main() -> int:
@@ -32,10 +62,8 @@ def main() -> int:
     var = options.folder.resolve()
     if options.fresh and (var / "keys").is_dir():
         shutil.rmtree(var)
-    for name in ("keys", "store", "work", "mail", "broker/ring", "broker/control"):
-        (var / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_key(var / "keys/django.key", secrets.token_urlsafe(50))
-    write_key(var / "keys/vault.key", base64.b64encode(secrets.token_bytes(32)).decode())
+    make_folders(var)
+    make_keys(var / "keys")
     os.environ["LETHE_VAR"] = str(var)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     import django

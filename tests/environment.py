@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from setup.state import make_folders, make_keys
+
 _VAR = Path(tempfile.mkdtemp(prefix="lethe-tests-"))
-for _name in ("keys", "store", "work", "mail", "broker/ring", "broker/control"):
-    (_VAR / _name).mkdir(parents=True, mode=0o700)
-(_VAR / "keys/django.key").write_text("only for this run of the tests " * 3)
-(_VAR / "keys/vault.key").write_text(base64.b64encode(os.urandom(32)).decode())
+make_folders(_VAR)
+make_keys(_VAR / "keys")
 os.environ["LETHE_VAR"] = str(_VAR)
 os.environ["BROKER_URL"] = os.environ.get("LETHE_TEST_BROKER", "memory://")
 

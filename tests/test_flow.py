@@ -10,7 +10,7 @@ import pypdf
 import pytest
 from django.conf import settings
 
-from compliance import audit, jobs, registry, store
+from compliance import audit, audit_check, jobs, registry, store, vault
 from compliance.demonstration import prepare_office
 from compliance.models import (
     Application,
@@ -78,7 +78,7 @@ def test_three_requests_from_intake_to_signed_report(settings, tmp_path: Path) -
     assert failures(summary) == []
     outcomes = [case.outcome for case in (removed, corrected, refused)]
     assert outcomes == ["fulfilled", "fulfilled", "refused"]
-    assert audit.first_broken() is None
+    assert audit_check.verify().problem is None
 
     _check_versions(removed, corrected)
     _check_documents(removed, corrected, refused)
@@ -123,7 +123,10 @@ def _check_way_back(case: Case) -> None:
     assert application.details["hash_before"] == state_digest(former.model)
     assert application.plan_frozen_at < application.finished_at
     verification = Verification.objects.get(application=application)
-    assert verification.after["plan_digest"] == application.plan_digest
+    assert "plan_digest" not in verification.after
+    plan = store.get_json(application.plan)
+    commitment = vault.commitment(case, "plan", audit.canonical(plan))
+    assert application.plan_commitment == commitment
 
 
 def _check_documents(removed: Case, corrected: Case, refused: Case) -> None:

@@ -72,11 +72,12 @@ def test_state_is_made_once_and_its_keys_are_private(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-m", "setup.state", str(tmp_path), *arguments], cwd=ROOT, check=True
         )
-        return (tmp_path / "keys/vault.key").read_bytes()
+        name = (tmp_path / "keys/vault/current").read_text()
+        return (tmp_path / f"keys/vault/{name}.key").read_bytes()
 
     first = prepare()
-    mode = stat.S_IMODE((tmp_path / "keys/vault.key").stat().st_mode)
-    assert mode == 0o600
+    for path in (tmp_path / "keys").rglob("*.key"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (tmp_path / "keys/signing/certificate.pem").exists()
     assert prepare() == first
     assert prepare("--fresh") != first

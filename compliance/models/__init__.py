@@ -2,11 +2,13 @@
 
 from .audit import AuditEvent
 from .case import Case, Clock, IdentityCheck, Kind, Outcome, Subject
+from .data_key import DataKey, KeyPurpose
 from .decision import Decision, DecisionOutcome
 from .document import Document, DocumentKind
-from .job import Job, JobKind, JobState
+from .job import Job, JobKind, JobPause, JobState, JobStep
 from .organisation import Organisation, Role, User
 from .registry import Dataset, DatasetVersion, LanguageModel, ModelVersion, VersionState
+from .retention import LegalHold
 from .target import Application, Target, TargetKind, TargetState, Verification
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "AuditEvent",
     "Case",
     "Clock",
+    "DataKey",
     "Dataset",
     "DatasetVersion",
     "Decision",
@@ -23,9 +26,13 @@ __all__ = [
     "IdentityCheck",
     "Job",
     "JobKind",
+    "JobPause",
     "JobState",
+    "JobStep",
+    "KeyPurpose",
     "Kind",
     "LanguageModel",
+    "LegalHold",
     "ModelVersion",
     "Organisation",
     "Outcome",

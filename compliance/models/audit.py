@@ -1,4 +1,4 @@
-"""The log of record: one row per act, without personal data, each chained to the one before."""
+"""The log of record: one row per act, without personal data, in a Merkle tree (RFC 6962)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from .case import Case
 
 
 class AuditEvent(models.Model):
-    """`leaf` is canonical JSON; `digest` = SHA-256(0x00 ‖ leaf); `chain` = SHA-256(chain ‖ digest).
+    """`leaf` is canonical JSON, `digest` its leaf hash (RFC 6962 §2.1).
 
-    The leaf hash is RFC 6962's, so that a Merkle tree can be built over the same rows.
+    `node` is the hash of the largest complete subtree that ends at this leaf: from these alone
+    roots and proofs of any size are computed (merkle.py). Triggers refuse UPDATE, DELETE and
+    TRUNCATE (append_only.py).
     """
 
-    seq = models.PositiveBigIntegerField(unique=True)
+    seq = models.PositiveBigIntegerField(primary_key=True)
     case = models.ForeignKey(
         Case, on_delete=models.PROTECT, null=True, blank=True, related_name="events"
     )
@@ -21,7 +23,7 @@ class AuditEvent(models.Model):
     action = models.CharField(max_length=40)
     leaf = models.TextField()
     digest = models.CharField(max_length=64)
-    chain = models.CharField(max_length=64)
+    node = models.CharField(max_length=64)
 
     class Meta:
         ordering = ["seq"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from django.db import models
 
 from compliance.statuses import Status
-from compliance.vault import SealedJSONField
 
 from .organisation import Organisation, User
+from .sealed_field import SealedJSONField
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,12 +46,17 @@ class Case(models.Model):
     outcome = models.CharField(max_length=15, choices=Outcome.choices, blank=True)
     received_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
+    shredded_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=~models.Q(status=Status.CLOSED) | ~models.Q(outcome=""),
                 name="closed_case_has_outcome",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(shredded_at__isnull=True) | models.Q(status=Status.CLOSED),
+                name="shredded_case_is_closed",
             ),
         ]
 
@@ -70,11 +75,15 @@ class Subject(models.Model):
 
     `details`: name, native_name, contact, statement, fact, right_value. `on_file`: the subject id
     in the organisation's records once an officer has linked it, the names and e-mail found there.
+    The two indexes are keyed digests (subjects.blind_index), so that earlier requests of the same
+    person can be found without a readable name in the database.
     """
 
     case = models.OneToOneField(Case, on_delete=models.CASCADE, related_name="subject")
     details = SealedJSONField()
     on_file = SealedJSONField(null=True)
+    name_index = models.CharField(max_length=64, db_index=True)
+    contact_index = models.CharField(max_length=64, db_index=True)
 
     def __str__(self) -> str:
         return f"subject of {self.case}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from django.db import models
 
-from compliance.vault import SealedJSONField
-
 from .case import Case
 from .organisation import User
+from .sealed_field import SealedJSONField
 
 
 class DecisionOutcome(models.TextChoices):

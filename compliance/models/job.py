@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 
 from .case import Case
+from .organisation import User
 from .target import Target
 
 
@@ -35,6 +36,7 @@ class Job(models.Model):
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.READY)
     attempt = models.PositiveSmallIntegerField(default=0)
     fence = models.PositiveIntegerField(default=0)
+    owner = models.CharField(max_length=80, blank=True, help_text="Host and process")
     lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField()
     stage = models.CharField(max_length=80, blank=True)
@@ -72,3 +74,41 @@ class Job(models.Model):
     @property
     def percent(self) -> int:
         return round(100 * self.done / self.total) if self.total else 0
+
+
+class JobStep(models.Model):
+    """An effect of a job that is on record: a job that is taken up again passes it by."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="steps")
+    name = models.CharField(max_length=20)
+    artefact = models.CharField(max_length=64, blank=True, help_text="Sealed artefact")
+    fence = models.PositiveIntegerField()
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "name"], name="effect_recorded_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.job}"
+
+
+class JobPause(models.Model):
+    """All jobs stand still from `paused_at` to `resumed_at`; the open one, if any, is in force."""
+
+    reason = models.CharField(max_length=300)
+    paused_at = models.DateTimeField()
+    paused_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    resumed_at = models.DateTimeField(null=True, blank=True)
+    resumed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                models.Value(1), condition=models.Q(resumed_at__isnull=True), name="one_open_pause"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pause since {self.paused_at:%Y-%m-%d %H:%M}"

@@ -93,7 +93,7 @@ class Application(models.Model):
         DatasetVersion, on_delete=models.PROTECT, null=True, related_name="+"
     )
     plan = models.CharField(max_length=64, blank=True, help_text="Sealed artefact")
-    plan_digest = models.CharField(max_length=64, blank=True)
+    plan_commitment = models.CharField(max_length=64, blank=True, help_text="Keyed digest")
     plan_frozen_at = models.DateTimeField()
     before = models.JSONField(null=True)
     delta = models.CharField(max_length=64, blank=True, help_text="Sealed artefact")

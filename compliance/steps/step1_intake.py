@@ -17,6 +17,7 @@ from compliance.law import deadlines, law
 from compliance.models import Case, Clock, Kind, Organisation, Subject
 from compliance.permissions import PERSON, Actor
 from compliance.secret import digest_of_secret, new_reference, new_secret
+from compliance.subjects import blind_index
 
 LIMITS = {"name": 200, "contact": 254, "statement": 4000, "fact": 60, "right_value": 200}
 
@@ -96,7 +97,13 @@ def receive(
         law_version=pack.version,
         received_at=now,
     )
-    Subject.objects.create(case=case, details=request.details())
+    details = request.details()
+    Subject.objects.create(
+        case=case,
+        details=details,
+        name_index=blind_index(details["name"]),
+        contact_index=blind_index(details["contact"]),
+    )
     due = deadlines.due_date(pack.deadline, now.date())
     Clock.objects.create(
         case=case,

@@ -11,7 +11,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from compliance import audit, policy, registry, store
+from compliance import audit, policy, registry, store, vault
+from compliance.jobs import Step
 from compliance.models import Dataset, Job, LanguageModel, Target, TargetKind, TargetState
 from compliance.permissions import SYSTEM
 from compliance.subjects import facts_asked, person
@@ -51,6 +52,8 @@ def prepare(job: Job) -> dict[str, Any]:
 def record(job: Job, result: dict[str, Any]) -> None:
     """Keep what was found; the officer looks at it and goes on."""
     case = job.case
+    key = vault.key_of(case)
+    evidence = []
     for kind, rows in ((TargetKind.MODEL, "models"), (TargetKind.DATASET, "datasets")):
         for row in result[rows]:
             Target.objects.create(
@@ -60,17 +63,22 @@ def record(job: Job, result: dict[str, Any]) -> None:
                 state=TargetState.FOUND,
                 affected=row["affected"],
                 summary=row["summary"],
-                evidence=store.put_json(row["evidence"]),
+                evidence=store.put_json(row["evidence"], key),
                 found_at=timezone.now(),
             )
+            evidence.append(audit.canonical(row["evidence"]))
     audit.record(
         "targets.found",
         actor=SYSTEM,
         case=case,
         searched=len(result["models"]) + len(result["datasets"]),
         affected=case.targets.filter(affected=True).count(),
+        evidence=vault.commitment(case, "evidence", audit.canonical(evidence)),
     )
 
 
 def failed(job: Job, reason: str) -> None:
     """The case stays; the officer may start the search again."""
+
+
+STEPS = (Step("search", record, prepare),)

@@ -1,7 +1,7 @@
 """Step 5, application: one job per target carries out the approved measure.
 
-The plan of verification is frozen and logged before anything changes. The result is a new,
-content-addressed candidate version; the version in force is not touched.
+Two effects: the plan of verification is frozen and logged before anything changes; then the change
+gives a new, content-addressed candidate version. The version in force is not touched.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from compliance import audit, flow, jobs, registry, store, vault
+from compliance.jobs import Step
 from compliance.measure_plan import dataset_plan, neighbours, new_values, plan_for, unlearning_texts
 from compliance.models import (
     Application,
@@ -35,20 +35,61 @@ from compliance.statuses import Status
 from compliance.subjects import person
 
 
-def prepare(job: Job) -> dict[str, Any]:
-    """Freeze the plan, then say what the child process is to do.
+def _approved(target: Target) -> Decision:
+    return target.decisions.get(outcome=DecisionOutcome.APPROVED)
+
+
+def plan(job: Job) -> dict[str, Any]:
+    """The plan of verification, kept sealed.
 
     Raises jobs.Postponed while another change of the same model or dataset is under way.
     """
     target = job.on
     _wait_for_others(target)
-    decision = target.decisions.get(outcome=DecisionOutcome.APPROVED)
-    application = Application.objects.filter(decision=decision).first()
-    if application is None:
-        application = _freeze(target, decision)
+    decision = _approved(target)
+    made = plan_for(target, decision) if target.model else dataset_plan(target, decision)
+    return {
+        "plan": store.put_json(made, vault.key_of(job.case)),
+        # A plan names the person and the values, so the log goes by a keyed digest of it.
+        "commitment": vault.commitment(job.case, "plan", audit.canonical(made)),
+    }
+
+
+def freeze(job: Job, result: dict[str, Any]) -> None:
+    """From here on the measure is judged by this plan; the version it is applied to is fixed."""
+    target = job.on
+    model, dataset = target.model, target.dataset
+    # A job that was started anew after its failure keeps the plan that was frozen first.
+    application, made = Application.objects.get_or_create(
+        decision=_approved(target),
+        defaults={
+            "target": target,
+            "plan": result["plan"],
+            "plan_commitment": result["commitment"],
+            "plan_frozen_at": timezone.now(),
+            "started_at": timezone.now(),
+        },
+    )
+    application.model_before = registry.current_model(model) if model else None
+    application.dataset_before = registry.current_dataset(dataset) if dataset else None
+    application.save(update_fields=["model_before", "dataset_before"])
+    if made:
+        audit.record(
+            "plan.frozen",
+            actor=SYSTEM,
+            case=job.case,
+            target=target.pk,
+            plan=application.plan_commitment,
+        )
+
+
+def prepare(job: Job) -> dict[str, Any]:
+    """What the child process is to change."""
+    target = job.on
+    application = Application.objects.get(decision=_approved(target))
     if target.kind == TargetKind.MODEL:
         return _model_request(job, application)
-    return _dataset_request(job, application)
+    return _dataset_request(application)
 
 
 def _wait_for_others(target: Target) -> None:
@@ -78,43 +119,19 @@ def _approval(case: Case) -> tuple[Any, int]:
     return approved.latest("decided_at").decided_at, case.pk
 
 
-def _freeze(target: Target, decision: Decision) -> Application:
-    plan = plan_for(target, decision) if target.model else dataset_plan(target, decision)
-    with transaction.atomic():
-        application = Application.objects.create(
-            target=target,
-            decision=decision,
-            plan=store.put_json(plan["plan"]),
-            plan_digest=plan["digest"],
-            plan_frozen_at=timezone.now(),
-            started_at=timezone.now(),
-        )
-        audit.record(
-            "plan.frozen",
-            actor=SYSTEM,
-            case=target.case,
-            target=target.pk,
-            plan=application.plan_digest,
-        )
-    return application
-
-
 def _model_request(job: Job, application: Application) -> dict[str, Any]:
     target, decision = application.target, application.decision
-    version = registry.current_model(target.language_model)
-    application.model_before = version
-    application.save(update_fields=["model_before"])
-    key = vault.new_data_key()
+    key = vault.key_of(job.case)
     folder = settings.WORK_DIR / str(job.pk) / str(job.fence) / "model"
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     wordings = store.get_json(target.language_model.wordings)
     common = {
         "operation": "apply_model",
-        "path": str(store.model_path(version.digest)),
+        "path": str(store.model_path(application.version_before.digest)),
         "folder": str(folder),
         "method": decision.method,
         "plan": store.get_json(application.plan),
-        "seal": {"key": base64.b64encode(key.key).decode(), "wrapped": key.wrapped},
+        "seal": {"key": base64.b64encode(key.key).decode(), "id": key.id},
         "person": person(target.case),
     }
     if decision.method == "rome":
@@ -126,15 +143,11 @@ def _model_request(job: Job, application: Application) -> dict[str, Any]:
     return common | unlearning_texts(target, decision, wordings)
 
 
-def _dataset_request(job: Job, application: Application) -> dict[str, Any]:
-    target, _decision = application.target, application.decision
-    version = registry.current_dataset(target.training_data)
-    application.dataset_before = version
-    application.save(update_fields=["dataset_before"])
+def _dataset_request(application: Application) -> dict[str, Any]:
     return {
         "operation": "apply_dataset",
-        "records": store.get_dataset(version.digest).decode(),
-        "person": person(target.case),
+        "records": store.get_dataset(application.version_before.digest).decode(),
+        "person": person(application.target.case),
         **store.get_json(application.plan),
     }
 
@@ -142,9 +155,7 @@ def _dataset_request(job: Job, application: Application) -> dict[str, Any]:
 def record(job: Job, result: dict[str, Any]) -> None:
     """Keep the candidate version and what was measured before it."""
     target = job.on
-    application = Application.objects.select_for_update().get(
-        decision__target=target, decision__outcome=DecisionOutcome.APPROVED
-    )
+    application = Application.objects.get(decision=_approved(target))
     keep = _keep_model if target.kind == TargetKind.MODEL else _keep_dataset
     version = keep(target, application, result)
     application.before = result["before"]
@@ -213,3 +224,6 @@ def failed(job: Job, reason: str) -> None:
     jobs.cancel(job.case, actor=SYSTEM)
     registry.discard_candidates(job.case)
     flow.move(job.case, to=Status.METHOD, actor=SYSTEM, reason="measure not reached")
+
+
+STEPS = (Step("freeze", freeze, plan, heavy=False), Step("change", record, prepare))

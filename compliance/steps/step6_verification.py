@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from compliance import audit, flow, jobs, policy, registry, store
+from compliance.jobs import Step
 from compliance.models import (
     Application,
     Case,
@@ -45,6 +46,7 @@ def prepare(job: Job) -> dict[str, Any]:
             "plan": plan,
             "before": application.before,
             "path": str(store.model_path(application.version_after.digest)),
+            "digest": application.version_after.digest,
             "thresholds": policy.policy().thresholds,
         }
     return {
@@ -77,7 +79,7 @@ def record(job: Job, result: dict[str, Any]) -> None:
         case=case,
         target=target.pk,
         passed=passed,
-        plan=_application(target).plan_digest,
+        plan=_application(target).plan_commitment,
     )
     affected = case.targets.filter(affected=True)
     if affected.filter(state=TargetState.APPLIED).exists():
@@ -110,3 +112,6 @@ def _back_to_method(case: Case, reason: str) -> None:
     case.targets.filter(affected=True).update(state=TargetState.FAILED)
     registry.discard_candidates(case)
     flow.move(case, to=Status.METHOD, actor=SYSTEM, reason=reason)
+
+
+STEPS = (Step("measure", record, prepare),)

@@ -7,26 +7,41 @@ role. Objects are looked up inside the user's organisation, so that another's ar
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, cast
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
+from compliance import audit
+from compliance.audit import LogBroken
 from compliance.envelope import SealError
 from compliance.flow import FlowError
+from compliance.key_files import KeyUnavailable
 from compliance.models.organisation import STAFF_ROLES
 from compliance.permissions import Actor, NotAllowed, has_role, staff
 from compliance.store import StoreError
 from language_models.errors import LetheError
 
 if TYPE_CHECKING:
-    from compliance.models import Organisation, Role, User
+    from compliance.models import Case, Organisation, Role, User
 
 # What a step may raise with words that are fit to show.
-REFUSALS = (NotAllowed, FlowError, ValidationError, StoreError, SealError, LetheError)
+REFUSALS = (
+    NotAllowed,
+    FlowError,
+    ValidationError,
+    StoreError,
+    SealError,
+    KeyUnavailable,
+    LogBroken,
+    LetheError,
+)
 
 View = Callable[..., HttpResponse]
 
@@ -64,6 +79,19 @@ def staff_page(*roles: Role) -> Callable[[View], View]:
         return guarded
 
     return decorate
+
+
+def note_read(request: StaffRequest, case: Case, action: str = "case.read") -> None:
+    """That somebody looked is an event of the log, once an hour for each person and case."""
+    actor = request.actor
+    recently = case.events.filter(
+        action=action,
+        at__gt=timezone.now() - timedelta(hours=1),
+        leaf__contains=f'"actor":{audit.canonical(actor.reference)}',
+    )
+    if not recently.exists():
+        with transaction.atomic():
+            audit.record(action, actor=actor, case=case)
 
 
 def words(error: Exception) -> str:

@@ -320,7 +320,7 @@ def _hashes(application: Application) -> list[tuple[str, str]]:
     rows = [
         ("Version before", before.digest if before else ""),
         ("Version after", after.digest if after else ""),
-        ("Plan of verification, frozen before the change", application.plan_digest),
+        ("Plan of verification, frozen before the change", application.plan_commitment),
         ("Weights before", details.get("hash_before", "")),
         ("Weights after", details.get("hash_after", "")),
         ("Weights after the way back was tried", details.get("hash_reverted", "")),

@@ -200,7 +200,12 @@ class CodeForm(Form):
 class FilterForm(Form):
     """The queue's filter; an empty field filters nothing."""
 
-    q = forms.CharField(label="Reference", required=False, max_length=40, widget=forms.TextInput)
+    q = forms.CharField(
+        label="Reference, or exact name or e-mail",
+        required=False,
+        max_length=254,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
     status = forms.ChoiceField(
         label="Status", required=False, choices=[("", "All statuses"), *Status.choices]
     )
@@ -213,6 +218,31 @@ class RevealForm(Form):
         label="Purpose",
         choices=[("", "Choose a purpose"), *PURPOSES],
         error_messages={"required": "Choose why you need to see the personal data."},
+    )
+
+
+class HoldForm(Form):
+    """Why a case is kept from destruction; the reason is sealed with the case."""
+
+    reason = forms.CharField(
+        label="Reason for the hold",
+        help_text="For example the court case or the complaint that needs the data.",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+
+    def clean_reason(self) -> str:
+        return _checked(self.cleaned_data["reason"])
+
+
+class PauseForm(Form):
+    """Why all jobs stand still; everybody reads it."""
+
+    reason = forms.CharField(
+        label="Reason for the pause",
+        help_text="Shown to officers beside each waiting job. No personal data.",
+        max_length=300,
+        error_messages={"required": "Say why all jobs are paused."},
     )
 
 

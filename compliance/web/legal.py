@@ -16,7 +16,7 @@ from compliance.statuses import Status
 from compliance.steps import ending, step4_method
 
 from . import case_view, queries
-from .access import REFUSALS, StaffRequest, staff_page, words
+from .access import REFUSALS, StaffRequest, note_read, staff_page, words
 from .forms import ReasonsForm
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _may_decide_all(decisions: list[Decision], actor: Actor) -> Verdict:
 @require_safe
 def approval(request: StaffRequest, reference: str) -> HttpResponse:
     """The proposals with their criteria and evidence."""
-    return _page(request, queries.find_case(request.organisation, reference))
+    case = queries.find_case(request.organisation, reference)
+    note_read(request, case)
+    return _page(request, case)
 
 
 def _page(

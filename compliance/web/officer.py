@@ -16,12 +16,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from compliance import audit, flow
-from compliance.models import Case, DocumentKind, Role, Target
+from compliance.models import Case, Document, DocumentKind, Role, Target
 from compliance.statuses import Status
 from compliance.steps import documentation, ending, step2_identity, step4_method
 
 from . import actions, case_view, queries
-from .access import REFUSALS, StaffRequest, attempt, staff_page, words
+from .access import REFUSALS, StaffRequest, attempt, note_read, staff_page, words
 from .forms import FilterForm, PersonForm, ProposeForm, RefusalForm, RevealForm
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def queue(request: StaffRequest) -> HttpResponse:
     given = form.cleaned_data if form.is_valid() else {}
     found = cases.filter(wanted[tab])
     if given.get("q"):
-        found = found.filter(reference__icontains=given["q"].strip())
+        found = found.filter(queries.named(request.organisation, given["q"]))
     if given.get("status"):
         found = found.filter(status=given["status"])
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
@@ -74,8 +74,25 @@ def queue(request: StaffRequest) -> HttpResponse:
 @staff_page(*READERS)
 @require_safe
 def case(request: StaffRequest, reference: str) -> HttpResponse:
-    """The case page."""
-    return _case_page(request, queries.find_case(request.organisation, reference))
+    """The case page; that it was read is an event of the log."""
+    found = queries.find_case(request.organisation, reference)
+    note_read(request, found)
+    if found.shredded_at is not None:
+        return _shredded(request, found)
+    return _case_page(request, found)
+
+
+def _shredded(request: StaffRequest, found: Case) -> HttpResponse:
+    """What is left of a case whose personal data was destroyed."""
+    return render(
+        request,
+        "officer/shredded.html",
+        {
+            "case": found,
+            "documents": found.documents.order_by("-kind"),
+            "events": [queries.event_line(e) for e in found.events.order_by("-seq")],
+        },
+    )
 
 
 def _case_page(
@@ -91,6 +108,8 @@ def _case_page(
     jobs = case_view.latest_jobs(found)
     checking = status in (Status.RECEIVED, Status.IDENTITY)
     people = case_view.namesakes(found) if officer and checking else []
+    if people:
+        note_read(request, found, "subject.looked_up")
     forms = [form for form in (reveal, *(bound or {}).values()) if form is not None]
     return render(
         request,
@@ -295,15 +314,19 @@ def progress(request: StaffRequest, reference: str) -> HttpResponse:
     return answer
 
 
-@staff_page(*READERS)
-@require_safe
-def document(request: StaffRequest, reference: str, kind: str) -> HttpResponse:
-    """Report or letter; the download is an event of the log."""
-    found = queries.find_case(request.organisation, reference)
+def _document(request: StaffRequest, found: Case, kind: str) -> Document:
     made = found.documents.filter(kind=kind).first() if kind in DocumentKind.values else None
     if made is None or (kind == DocumentKind.LETTER and request.actor.role == Role.AUDITOR):
         # The letter names the person; an auditor reads the report, which does not.
         raise Http404
+    return made
+
+
+@staff_page(*READERS)
+@require_safe
+def document(request: StaffRequest, reference: str, kind: str) -> HttpResponse:
+    """Report or letter; the download is an event of the log."""
+    made = _document(request, queries.find_case(request.organisation, reference), kind)
     try:
         content = documentation.download(made, actor=request.actor)
     except REFUSALS as error:
@@ -313,4 +336,22 @@ def document(request: StaffRequest, reference: str, kind: str) -> HttpResponse:
         content,
         content_type="application/pdf",
         headers={"Content-Disposition": f'attachment; filename="{made.file_name}"'},
+    )
+
+
+@staff_page(*READERS)
+@require_safe
+def proof(request: StaffRequest, reference: str, kind: str) -> HttpResponse:
+    """The proof (C2SP tlog-proof) that a document as delivered stands in the log."""
+    made = _document(request, queries.find_case(request.organisation, reference), kind)
+    try:
+        content = documentation.proof(made, actor=request.actor)
+    except REFUSALS as error:
+        messages.error(request, words(error))
+        return redirect("officer:case", reference)
+    name = f"{made.file_name}.tlog-proof"
+    return HttpResponse(
+        content,
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

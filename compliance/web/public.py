@@ -68,7 +68,7 @@ def request_form(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         case, secret = step1_intake.receive(form.organisation_chosen, form.request)
         # A session rests in the database, so the secret lies there sealed until it is shown.
-        sealed = base64.b64encode(vault.seal(secret.encode())).decode()
+        sealed = base64.b64encode(vault.seal(secret.encode(), vault.house_key())).decode()
         request.session["filed"] = {"case": case.pk, "secret": sealed}
         return redirect("public:filed")
     return render(

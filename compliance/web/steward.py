@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from compliance import registry
+from compliance import pause, registry
 from compliance.models import ModelVersion, Role
 
 from . import queries
 from .access import StaffRequest, attempt, staff_page
+from .forms import PauseForm
 
 if TYPE_CHECKING:
     from django.http import HttpResponse
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 @require_safe
 def models(request: StaffRequest) -> HttpResponse:
     """Models and datasets with the lineage of their versions."""
+    return _models(request, PauseForm())
+
+
+def _models(request: StaffRequest, form: PauseForm) -> HttpResponse:
     return render(
         request,
         "steward/models.html",
         {
+            "form": form,
+            "paused": pause.in_force(),
             "models": queries.models(request.organisation),
             "datasets": queries.datasets(request.organisation),
         },
@@ -48,3 +55,26 @@ def roll_back(request: StaffRequest, pk: int) -> HttpResponse:
         )
         return redirect("steward:models")
     return render(request, "steward/roll_back.html", {"version": version})
+
+
+@staff_page(Role.STEWARD)
+@require_POST
+def pause_jobs(request: StaffRequest) -> HttpResponse:
+    """Let all jobs stand still after the step they are in."""
+    form = PauseForm(request.POST)
+    if not form.is_valid():
+        return _models(request, form)
+    attempt(
+        request,
+        lambda: pause.pause(actor=request.actor, reason=form.cleaned_data["reason"]),
+        "All jobs are paused. A step that is running is finished first.",
+    )
+    return redirect("steward:models")
+
+
+@staff_page(Role.STEWARD)
+@require_POST
+def resume_jobs(request: StaffRequest) -> HttpResponse:
+    """Let the jobs go on."""
+    attempt(request, lambda: pause.resume(actor=request.actor), "The jobs go on.")
+    return redirect("steward:models")

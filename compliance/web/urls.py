@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from . import accounts, auditor, legal, officer, public, steward
+from . import accounts, auditor, legal, officer, public, retention, steward
 
 public_pages = [
     path("", public.start, name="start"),
@@ -32,10 +32,16 @@ officer_pages = [
     path("<str:reference>/close/", officer.close, name="close"),
     path("<str:reference>/progress/", officer.progress, name="progress"),
     path("<str:reference>/documents/<str:kind>/", officer.document, name="document"),
+    path("<str:reference>/documents/<str:kind>/proof/", officer.proof, name="proof"),
 ]
 
 legal_pages = [
     path("", legal.queue, name="queue"),
+    path("retention/", retention.review, name="retention"),
+    path("retention/confirm/", retention.confirm, name="confirm_shredding"),
+    path("retention/shred/", retention.shred, name="shred"),
+    path("<str:reference>/hold/", retention.hold, name="hold"),
+    path("<str:reference>/hold/lift/", retention.lift, name="lift"),
     path("<str:reference>/", legal.approval, name="approval"),
     path("<str:reference>/measures/", legal.decide_measures, name="decide_measures"),
     path("<str:reference>/refusal/", legal.decide_refusal, name="decide_refusal"),
@@ -44,11 +50,16 @@ legal_pages = [
 auditor_pages = [
     path("cases/", auditor.cases, name="cases"),
     path("events/", auditor.events, name="events"),
+    path("checkpoint/", auditor.checkpoint, name="checkpoint"),
+    path("key/", auditor.key, name="key"),
+    path("verifier/", auditor.verifier, name="verifier"),
 ]
 
 steward_pages = [
     path("", steward.models, name="models"),
     path("versions/<int:pk>/roll-back/", steward.roll_back, name="roll_back"),
+    path("pause/", steward.pause_jobs, name="pause"),
+    path("resume/", steward.resume_jobs, name="resume"),
 ]
 
 urlpatterns = [

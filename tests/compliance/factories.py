@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from compliance import store
+from compliance import store, vault
 from compliance.models import (
     Case,
     Dataset,
@@ -99,7 +99,7 @@ def model(of: Organisation, **changes: Any) -> LanguageModel:
         organisation=of,
         name="Assistant",
         family="llama",
-        wordings=store.put_json(WORDINGS),
+        wordings=store.put_json(WORDINGS, vault.house_key()),
         **({"training_ours": True} | changes),
     )
     ModelVersion.objects.create(
@@ -133,6 +133,6 @@ def target(of_case: Case, of_model: LanguageModel, facts: dict[str, int]) -> Tar
         state=TargetState.FOUND,
         affected=any(facts.values()),
         summary={"how": "asked", "probes": 10 * len(rows), "facts": rows, "trace": None},
-        evidence=store.put_json([]),
+        evidence=store.put_json([], vault.key_of(of_case)),
         found_at=timezone.now(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 
@@ -9,12 +11,13 @@ import pypdf
 import pytest
 from django.conf import settings
 
-from compliance import jobs, store
+from compliance import audit, jobs, store
 from compliance.models import AuditEvent, Case, Document, Job, JobKind, Outcome, Role
 from compliance.permissions import PERSON, NotAllowed
 from compliance.statuses import Status
 from compliance.steps import documentation, ending
 from reports.signature import make_demo_certificate
+from reports.transparency_log import open_proof
 from reports.verify import verify
 from tests.compliance import factories
 
@@ -75,7 +78,12 @@ def test_refusal_names_ground_facts_and_complaint_and_closes() -> None:
 def test_report_carries_its_evidence_and_the_log_without_names() -> None:
     case = _refused()
     report = _write(case)["report"]
-    (attached,) = pypdf.PdfReader(io.BytesIO(report)).attachments["evidence.json"]
+    attachments = pypdf.PdfReader(io.BytesIO(report)).attachments
+    (attached,), (proof,) = attachments["evidence.json"], attachments["log.tlog-proof"]
+    leaf, _, checkpoint = open_proof(proof.decode(), audit.verifier_key())
+    drafted = json.loads(leaf)["facts"]
+    assert drafted == {"kind": "report", "evidence_sha256": hashlib.sha256(attached).hexdigest()}
+    assert base64.b64encode(checkpoint.root).decode() in _text(report).replace(" ", "")
     evidence = json.loads(attached)
     assert evidence["case"]["reference"] == case.reference
     assert evidence["refusal"]["ground"] == "legal_obligation"

@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from compliance import child, jobs, store
+from compliance.beat import Beat
 from compliance.models import AuditEvent, Case, Job, JobKind, JobState, Role, Target
 from compliance.permissions import SYSTEM
 from compliance.statuses import Status
@@ -117,12 +118,12 @@ def test_cancelled_job_does_not_start_and_a_running_one_cannot_record(settings) 
     with pytest.raises(jobs.LeaseLost):
         jobs.hold(running)
     settings.JOB_LEASE_SECONDS = -1  # every beat is due
-    assert jobs._Beat(running)(None) is False
+    assert Beat(running)(None) is False
 
 
 def test_child_past_its_time_limit_is_ended(settings) -> None:
     settings.JOB_TIME_LIMIT_SECONDS = 0
-    with pytest.raises(child.StepCrashed, match="time limit"):
+    with pytest.raises(child.StepFailed, match="time limit"):
         child.run({"operation": "find"}, lambda progress: True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from compliance import jobs, registry, store
+from compliance import jobs, registry, store, vault
 from compliance.models import (
     Application,
     Case,
@@ -41,7 +41,7 @@ def _measured() -> Job:
         state=TargetState.APPLIED,
         affected=True,
         summary={"facts": []},
-        evidence=store.put_json([]),
+        evidence=store.put_json([], vault.key_of(case)),
         found_at=NOW,
     )
     decision = Decision.objects.create(

@@ -36,7 +36,7 @@ def criterion(name: str, measured: float, threshold: float, *, held: bool = True
 def verification() -> dict[str, Any]:
     """Return a verification of a model that passed."""
     return {
-        "plan_sha256": sha("plan"),
+        "plan_commitment": sha("plan"),
         "frozen_at": "2026-11-03T09:20:00+00:00",
         "verified_at": "2026-11-03T10:02:31+00:00",
         "groups": [
@@ -65,7 +65,7 @@ def failed_attempt() -> dict[str, Any]:
     """Return an earlier verification that failed."""
     attempt = verification()
     attempt["target"] = "t-1"
-    attempt["plan_sha256"] = sha("first plan")
+    attempt["plan_commitment"] = sha("first plan")
     attempt["verified_at"] = "2026-11-02T16:40:09+00:00"
     attempt["groups"] = [
         group("leak", "The person’s information", 312, (283, 41), 0.1687),

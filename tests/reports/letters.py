@@ -18,6 +18,7 @@ ENGLISH: dict[str, Any] = {
     },
     "recipient": "Malee Tanaka\nมาลี ทานากะ น้ำใจ\n44 Rama IV Road\n10500 Bangkok",
     "subject": "Your request of 30 October 2026: what was done",
+    "salt": "5e1f",
     "blocks": [
         {
             "heading": None,

@@ -147,7 +147,7 @@ def test_page_that_asks_for_a_file_gets_nothing(html: str, server: tuple[str, li
     address, asked = server
     record = pdf.Attached("a.json", "a", b"{}", datetime(2026, 11, 3, tzinfo=UTC))
     with suppress(EvidenceError):
-        document = pdf.to_pdf(f"<html lang=en>{html.format(address)}", "letter.css", record)
+        document = pdf.to_pdf(f"<html lang=en>{html.format(address)}", "letter.css", [record])
         assert list(PdfReader(io.BytesIO(document)).attachments) == ["a.json"]
     assert asked == []
 

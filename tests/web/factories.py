@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, store
+from compliance import audit, store, vault
 from compliance.models import (
     Application,
     Case,
@@ -138,7 +138,7 @@ def model(place: Organisation, trained_on: Dataset) -> LanguageModel:
         family="llama",
         training_ours=True,
         dataset=trained_on,
-        wordings=store.put_json(WORDINGS),
+        wordings=store.put_json(WORDINGS, vault.house_key()),
     )
     version = ModelVersion.objects.create(
         model=table,
@@ -293,7 +293,7 @@ def applied(case: Case) -> None:
             target=target,
             decision=target.decisions.get(outcome="approved"),
             plan=sha("sealed plan"),
-            plan_digest=sha("plan"),
+            plan_commitment=sha("plan"),
             plan_frozen_at=now,
             before=measurement(leak=331, upper=0.94) if target.model else counted(9),
             delta=sha("delta") if target.model else "",

@@ -192,7 +192,7 @@ def test_auditor_reads_and_steward_sees_the_lineage(chromium, live_server, place
             page.get_by_role("link", name="Download the report").click()
         assert download.value.suggested_filename == f"{case.reference}-report.pdf"
         page.get_by_role("link", name="Log of record").click()
-        expect(page.get_by_text("Every event fits the one before it")).to_be_visible()
+        expect(page.get_by_text("events of this installation")).to_be_visible()
         expect(page.get_by_text("Document downloaded")).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         sign_in(page, Role.STEWARD, place)

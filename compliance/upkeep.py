@@ -1,0 +1,37 @@
+"""What is put in order when a worker starts, and every hour: after crashes and restored backups."""
+
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+
+from . import audit, serving, shredding, store
+from .faults import DATABASE_AWAY, hindrance
+from .models import Job, JobState
+
+log = logging.getLogger(__name__)
+
+
+def keep_up() -> None:
+    """Each part on its own: what hinders one does not hinder the others."""
+    for part in (shredding.replay, shredding.finish, serving.follow_all, _sweep_files, _sign):
+        try:
+            part()
+        except audit.LogBroken as broken:
+            log.error("%s", broken)
+        except (*DATABASE_AWAY, OSError) as error:
+            log.warning("Upkeep waits: %s", hindrance(error) or type(error).__name__)
+
+
+def _sweep_files() -> None:
+    live = Job.objects.filter(state__in=(JobState.READY, JobState.RUNNING))
+    removed = store.sweep_orphans({str(pk) for pk in live.values_list("pk", flat=True)})
+    if removed:
+        log.info("%d files that a killed process had left were removed.", removed)
+
+
+def _sign() -> None:
+    """A checkpoint every hour in which something happened; copy them to somebody else."""
+    if audit.size() and not (settings.CHECKPOINT_DIR / f"{audit.size():012d}.checkpoint").exists():
+        audit.checkpoint()

@@ -1,0 +1,1 @@
+"""Slow proofs of the trust core; each is a command: python -m proofs.NAME."""
