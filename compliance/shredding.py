@@ -8,6 +8,7 @@ at any point, or a database restored from a backup, ends in a shredded case (`re
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -24,9 +25,14 @@ from .models import (
     KeyPurpose,
     ModelVersion,
     Outcome,
+    Subject,
 )
+from .models.sealed_field import SealedJSONField
 from .permissions import SYSTEM, Actor
 from .statuses import Status
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +85,15 @@ def _delete_rows(case: Case) -> int:
         case.identity_checks.all(),
         case.holds.all(),
     ):
-        deleted += rows.delete()[0]
+        deleted += _delete(rows)
     _detach_versions(case)
-    deleted += case.targets.all().delete()[0]
-    subject = type(case.subject).objects.filter(case=case)
-    return deleted + subject.delete()[0]
+    return deleted + _delete(case.targets.all()) + _delete(Subject.objects.filter(case=case))
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    """Delete without reading what is sealed: its key has a tombstone by now."""
+    sealed = [f.name for f in rows.model._meta.fields if isinstance(f, SealedJSONField)]
+    return rows.defer(*sealed).delete()[0]
 
 
 def _detach_versions(case: Case) -> None:
@@ -120,11 +130,13 @@ def scrub_database() -> None:
     """Remove what deleted rows leave in the write-ahead log of SQLite.
 
     Deleted content is zeroed in the file itself (PRAGMA secure_delete, config/settings.py).
-    PostgreSQL keeps dead rows until a full vacuum: docs/operators.md, `scrub_postgresql`.
+    PostgreSQL keeps dead rows until a full vacuum, which `manage.py scrub_database` does.
     """
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if cursor.fetchone()[0]:
+                log.info("The write-ahead log is in use; it is emptied within the hour.")
 
 
 def replay() -> int:
@@ -149,3 +161,5 @@ def finish() -> None:
         path.unlink(missing_ok=True)
     if left:
         log.info("%d files of shredded cases were removed.", len(left))
+    if keys:
+        scrub_database()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 
 from django.conf import settings
 
 from . import audit, serving, shredding, store
 from .faults import DATABASE_AWAY, hindrance
+from .key_files import KeyUnavailable
 from .models import Job, JobState
 
 log = logging.getLogger(__name__)
@@ -15,10 +17,10 @@ log = logging.getLogger(__name__)
 
 def keep_up() -> None:
     """Each part on its own: what hinders one does not hinder the others."""
-    for part in (shredding.replay, shredding.finish, serving.follow_all, _sweep_files, _sign):
+    for part in PARTS:
         try:
             part()
-        except audit.LogBroken as broken:
+        except (audit.LogBroken, KeyUnavailable) as broken:
             log.error("%s", broken)
         except (*DATABASE_AWAY, OSError) as error:
             log.warning("Upkeep waits: %s", hindrance(error) or type(error).__name__)
@@ -35,3 +37,18 @@ def _sign() -> None:
     """A checkpoint every hour in which something happened; copy them to somebody else."""
     if audit.size() and not (settings.CHECKPOINT_DIR / f"{audit.size():012d}.checkpoint").exists():
         audit.checkpoint()
+
+
+def _clear_sessions() -> None:
+    """A session names the case that its visitor opened."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+
+
+PARTS = (
+    shredding.replay,
+    shredding.finish,
+    serving.follow_all,
+    _sweep_files,
+    _clear_sessions,
+    _sign,
+)

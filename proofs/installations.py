@@ -1,4 +1,4 @@
-"""Installations for the proofs: SQLite and a folder, PostgreSQL with Redis, PostgreSQL with RabbitMQ.
+"""Installations for the proofs, of the three set-ups: SQLite, PostgreSQL and Redis or RabbitMQ.
 
 Each lies in a folder of its own with a database and a queue of its own; a snapshot of it can be put
 back any number of times. Services are those of this machine (LETHE_TEST_* name others).
@@ -34,6 +34,17 @@ SET_UPS = {
     "postgresql-rabbitmq": (True, RABBITMQ),
 }
 LEASE_SECONDS = 2
+WORKER = (
+    "-m",
+    "celery",
+    "--app=config",
+    "worker",
+    "--beat",
+    "--concurrency=1",
+    "--loglevel=ERROR",
+    "--without-gossip",
+    "--without-mingle",
+)
 
 
 @dataclass
@@ -81,7 +92,7 @@ class Installation:
         """The JSON that a module prints last."""
         return json.loads(self.run("-m", *arguments).splitlines()[-1])
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen:
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a process of it, in a session of its own."""
         return subprocess.Popen(
             [sys.executable, *arguments],
@@ -131,7 +142,7 @@ def make(set_up: str, folder: Path, **settings: str) -> Installation:
     return made
 
 
-def kill(process: subprocess.Popen) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process and all of its session at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

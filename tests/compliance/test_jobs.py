@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import errno
 from datetime import timedelta
 
 import pytest
+import time_machine
+from django.db import OperationalError
 from django.utils import timezone
 
-from compliance import child, jobs, store
+from compliance import audit, child, faults, jobs, key_files, pause, store, vault
 from compliance.beat import Beat
-from compliance.models import AuditEvent, Case, Job, JobKind, JobState, Role, Target
-from compliance.permissions import SYSTEM
+from compliance.models import AuditEvent, Case, Job, JobKind, JobState, JobStep, Role, Target
+from compliance.permissions import SYSTEM, NotAllowed
 from compliance.statuses import Status
+from compliance.steps import step3_targets
 from tests.compliance import factories
 
 pytestmark = pytest.mark.django_db
@@ -121,24 +123,6 @@ def test_cancelled_job_does_not_start_and_a_running_one_cannot_record(settings) 
     assert Beat(running)(None) is False
 
 
-def test_child_past_its_time_limit_is_ended(settings) -> None:
-    settings.JOB_TIME_LIMIT_SECONDS = 0
-    with pytest.raises(child.StepFailed, match="time limit"):
-        child.run({"operation": "find"}, lambda progress: True)
-
-
-def test_child_killed_is_told_by_its_signal() -> None:
-    def kill(progress: child.Progress | None) -> bool:
-        subprocess.run(
-            ["/usr/bin/pkill", "-9", "-f", "compliance.engine", "-P", str(os.getpid())], check=False
-        )
-        return True
-
-    # Loading torch takes the child long enough to be met alive.
-    with pytest.raises(child.StepCrashed, match="SIGKILL"):
-        child.run({"operation": "verify_model", "path": "nowhere", "plan": {}}, kill)
-
-
 def test_child_refusal_comes_in_its_own_words(tmp_path) -> None:
     (tmp_path / "model.bin").write_bytes(b"pickle")
     request = {"operation": "verify_model", "path": str(tmp_path), "plan": {}}
@@ -157,3 +141,200 @@ def test_restart_needs_a_failed_job_and_an_officer() -> None:
     Job.objects.filter(pk=job.pk).update(state=JobState.FAILED)
     flow.restart_jobs(job.case, actor=officer)
     assert Job.objects.filter(state=JobState.READY).count() == 1
+
+
+# --- Steps ---
+
+
+def test_step_that_is_on_record_is_not_done_again() -> None:
+    """A worker that died after the record and before its end leaves nothing to do twice."""
+    job = _search()
+    jobs.run(job.pk)
+    Job.objects.filter(pk=job.pk).update(state=JobState.READY, not_before=timezone.now())
+    jobs.run(job.pk)
+    assert Target.objects.count() == 1
+    assert JobStep.objects.get(job=job).name == "search"
+
+
+def test_commit_whose_answer_was_lost_is_not_an_effect_twice(monkeypatch) -> None:
+    job = _search()
+    record = jobs._record
+    answers = iter([OperationalError("server closed the connection"), None])
+
+    def committed_without_answer(*args, **kwargs) -> None:
+        record(*args, **kwargs)
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(jobs, "_record", committed_without_answer)
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.0)
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.DONE, 1)
+    assert AuditEvent.objects.filter(action="targets.found").count() == 1
+
+
+# --- What the machine cannot help ---
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device: Malee"), "disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "input/output error"),
+        (OperationalError("terminating connection"), "database was away"),
+        (key_files.KeyUnavailable("The key file keys/vault/ab.key is missing."), "is missing"),
+    ],
+)
+def test_hindrance_does_not_count_as_an_attempt(monkeypatch, error, told) -> None:
+    job = _search()
+
+    def hindered(_job: Job) -> dict:
+        raise error
+
+    step = jobs.Step("search", step3_targets.record, hindered)
+    monkeypatch.setattr(step3_targets, "STEPS", (step,))
+    for _ in range(5):
+        Job.objects.filter(pk=job.pk).update(not_before=timezone.now())
+        jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.READY, 0)
+    assert told in job.stage
+    assert "Malee" not in job.stage
+    monkeypatch.undo()
+    Job.objects.filter(pk=job.pk).update(not_before=timezone.now())
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.DONE, 1)
+
+
+def test_database_away_is_outlasted_and_then_given_up(monkeypatch, settings) -> None:
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.001)
+    asked = []
+
+    def act() -> None:
+        asked.append(1)
+        if len(asked) < 4:
+            raise OperationalError
+
+    faults.when_database_answers(act)
+    assert len(asked) == 4
+    settings.JOB_PATIENCE_SECONDS = 0
+    asked.clear()
+    with pytest.raises(OperationalError):
+        faults.when_database_answers(act)
+
+
+def test_beat_outlasts_a_database_that_is_away(monkeypatch, settings) -> None:
+    job = jobs.claim(_search().pk)
+    settings.JOB_LEASE_SECONDS = -1  # every beat is due
+
+    def away(*_args, **_changes) -> int:
+        raise OperationalError
+
+    monkeypatch.setattr("django.db.models.query.QuerySet.update", away)
+    assert Beat(job)(None) is True
+
+
+def test_broken_log_ends_the_job_with_its_reason(monkeypatch) -> None:
+    job = _search()
+
+    def broken(_job: Job) -> dict:
+        raise audit.LogBroken("The first 3 events are not those that were signed.")
+
+    monkeypatch.setattr(step3_targets, "STEPS", (jobs.Step("search", lambda *_: None, broken),))
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.error) == (
+        JobState.FAILED,
+        "The first 3 events are not those that were signed.",
+    )
+
+
+def test_destroyed_key_ends_the_job_with_its_reason() -> None:
+    job = _search()
+    vault.destroy(str(job.case.data_key.pk))
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert job.state == JobState.FAILED
+    assert "was destroyed" in job.error
+
+
+# --- Clocks ---
+
+
+@pytest.mark.parametrize("days", [1, 400])
+def test_clock_set_back_leaves_no_job_waiting(days: int) -> None:
+    """A lease or a wait that was written before the clock was set back lies far ahead."""
+    held, waiting = _search(), None
+    jobs.claim(held.pk)  # its worker dies
+    waiting = jobs.start(JobKind.DOCUMENT, case=held.case)
+    with time_machine.travel(timezone.now() - timedelta(days=days)):
+        assert jobs.sweep() == 2
+        jobs.run(held.pk)
+        held.refresh_from_db()
+        assert held.state == JobState.DONE
+        assert jobs.claim(waiting.pk) is not None
+
+
+@pytest.mark.parametrize("days", [1, 400])
+def test_clock_set_forward_lets_one_worker_record(days: int) -> None:
+    job = _search()
+    stale = jobs.claim(job.pk)
+    with time_machine.travel(timezone.now() + timedelta(days=days)):
+        jobs.run(job.pk)
+        with pytest.raises(jobs.LeaseLost):
+            jobs.hold(stale)
+    assert Target.objects.count() == 1
+
+
+# --- Pause ---
+
+
+def test_pause_lets_no_job_begin_and_none_is_lost() -> None:
+    job = _search()
+    steward = factories.actor(Role.STEWARD, job.case.organisation, "pausing")
+    pause.pause(actor=steward, reason="The disk is exchanged.")
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, jobs.sweep()) == (JobState.READY, 0, 0)
+    with pytest.raises(NotAllowed, match="paused already"):
+        pause.pause(actor=steward, reason="Again.")
+    pause.resume(actor=steward)
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert job.state == JobState.DONE
+    actions = set(AuditEvent.objects.values_list("action", flat=True))
+    assert {"jobs.paused", "jobs.resumed"} <= actions
+
+
+def test_pause_stops_a_job_between_its_steps(monkeypatch) -> None:
+    job = _search()
+
+    def first(_job: Job, _result: dict) -> None:
+        pause.pause(actor=SYSTEM, reason="Between two steps.")
+
+    steps = (
+        jobs.Step("first", first, lambda _job: {}, heavy=False),
+        jobs.Step("second", lambda *_: None, lambda _job: {}, heavy=False),
+    )
+    monkeypatch.setattr(step3_targets, "STEPS", steps)
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.READY, 0)
+    assert "Between two steps." in job.stage
+    assert [step.name for step in job.steps.all()] == ["first"]
+    pause.resume(actor=SYSTEM)
+    Job.objects.filter(pk=job.pk).update(not_before=timezone.now())
+    jobs.run(job.pk)
+    job.refresh_from_db()
+    assert job.state == JobState.DONE
+
+
+def test_only_a_steward_pauses() -> None:
+    officer = factories.actor(Role.OFFICER, factories.organisation())
+    with pytest.raises(NotAllowed, match="Only Model steward"):
+        pause.pause(actor=officer, reason="I want to.")
+    with pytest.raises(NotAllowed, match="No pause"):
+        pause.resume(actor=SYSTEM)

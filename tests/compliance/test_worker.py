@@ -1,131 +1,80 @@
 """A real worker over a real broker, killed in the middle of a job: the job is taken up again.
 
-The same story on SQLite with the filesystem transport and on PostgreSQL with Redis.
+The same story on SQLite with the filesystem transport, and on PostgreSQL with Redis and RabbitMQ.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import sqlite3
-import subprocess
-import sys
+import shutil
 import time
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from proofs import installations
+from proofs.installations import SET_UPS, WORKER, Installation, kill
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = Path(__file__).resolve().parents[2]
-POSTGRES = os.environ.get("LETHE_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/postgres")
-REDIS = os.environ.get("LETHE_TEST_REDIS", "redis://127.0.0.1:6379/15")
-WORKER = (
-    "-m",
-    "celery",
-    "--app=config",
-    "worker",
-    "--beat",
-    "--concurrency=1",
-    "--loglevel=ERROR",
-    "--without-gossip",
-    "--without-mingle",
-)
+    from pathlib import Path
 
 
-class Installation:
-    """One installation in a folder of its own."""
-
-    def __init__(self, folder: Path, database: str, broker: str) -> None:
-        self.folder = folder
-        self.database = database
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "LETHE_VAR": str(folder),
-            "LETHE_JOB_LEASE": "3",
-            "BROKER_URL": broker,
-        }
-        if database:
-            self.env["DATABASE_URL"] = database
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=self.env,
-            text=True,
-            capture_output=True,
-            check=True,
-            timeout=120,
-        )
-        return done.stdout
-
-    def row(self, query: str) -> tuple:
-        if self.database:
-            with psycopg.connect(self.database) as connection:
-                return connection.execute(query).fetchone()
-        with contextlib.closing(sqlite3.connect(self.folder / "lethe.sqlite3")) as connection:
-            return connection.execute(query).fetchone()
-
-    def wait(self, query: str, wanted: tuple, seconds: float = 90) -> None:
-        deadline = time.monotonic() + seconds
-        while (found := self.row(query)) != wanted:
-            assert time.monotonic() < deadline, f"{found} instead of {wanted} after {seconds} s"
-            time.sleep(0.2)
-
-    @contextlib.contextmanager
-    def worker(self) -> Iterator[subprocess.Popen]:
-        process = subprocess.Popen(
-            [sys.executable, *WORKER],
-            cwd=ROOT,
-            env=self.env,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-        )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@pytest.fixture(params=["sqlite-filesystem", "postgresql-redis"])
+@pytest.fixture(params=SET_UPS)
 def installation(request, tmp_path: Path) -> Iterator[Installation]:
-    if request.param == "sqlite-filesystem":
-        yield Installation(tmp_path, "", "filesystem://localhost/")
-        return
-    name = f"lethe_test_{uuid.uuid4().hex[:8]}"
     try:
-        server = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
+        made = installations.make(request.param, tmp_path / "installation")
     except psycopg.OperationalError:
         if os.environ.get("LETHE_REQUIRE_SERVICES"):
             raise
         pytest.skip("PostgreSQL does not answer on 127.0.0.1:5432")
-    server.execute(f"CREATE DATABASE {name}")
-    try:
-        yield Installation(tmp_path, POSTGRES.rsplit("/", 1)[0] + f"/{name}", REDIS)
-    finally:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        server.close()
+    yield made
+    made.remove()
+
+
+def _until_done(place: Installation, seconds: float = 60) -> dict:
+    deadline = time.monotonic() + seconds
+    while True:
+        found = place.ask("proofs.judge")
+        if all(job["state"] == "done" for job in found["jobs"]):
+            return found
+        assert time.monotonic() < deadline, f"not done after {seconds} s: {found['jobs']}"
+        time.sleep(0.3)
 
 
 @pytest.mark.xdist_group("heavy")
 def test_killed_worker_leaves_a_job_that_the_next_one_finishes(installation: Installation) -> None:
-    installation.run("-m", "setup.state", str(installation.folder))
     installation.run("-m", "tests.compliance.worker_case")
-    state = "SELECT state, attempt FROM compliance_job"
-    with installation.worker() as worker:
-        installation.wait(state, ("running", 1))
-        os.killpg(worker.pid, signal.SIGKILL)
-    assert installation.row(state) == ("running", 1)
-    with installation.worker():
-        installation.wait(state, ("done", 2))
-    assert installation.row("SELECT count(*) FROM compliance_target") == (2,)
-    restarted = "SELECT count(*) FROM compliance_auditevent WHERE action = 'job.restarted'"
-    assert installation.row(restarted) == (1,)
+    worker = installation.start(*WORKER)
+    try:
+        deadline = time.monotonic() + 60
+        while installation.ask("proofs.judge")["jobs"][0]["state"] != "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        kill(worker)
+    (job,) = installation.ask("proofs.judge")["jobs"]
+    assert (job["state"], job["attempt"]) == ("running", 1)
+    worker = installation.start(*WORKER)
+    try:
+        found = _until_done(installation)
+    finally:
+        kill(worker)
+    assert found["jobs"][0]["attempt"] == 2
+    assert found["intact"], found
+
+
+@pytest.mark.xdist_group("heavy")
+def test_broker_folder_deleted_under_a_running_worker_loses_nothing(tmp_path: Path) -> None:
+    place = installations.make("sqlite-filesystem", tmp_path / "installation")
+    worker = place.start(*WORKER)
+    try:
+        time.sleep(3)
+        shutil.rmtree(place.folder / "broker")
+        place.run("-m", "proofs.scene", "find")
+        assert _until_done(place)["intact"]
+        assert worker.poll() is None
+    finally:
+        kill(worker)
+        place.remove()

@@ -1,0 +1,130 @@
+"""The heavy child process: confined, watched, and ended with a reason whatever it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from compliance import child, confinement, machine
+
+GIB = 2**30
+
+
+def _ask(name: str, beat=lambda progress: True) -> dict:
+    return child.run({"operation": "find", "person": {"name": name}}, beat)
+
+
+@pytest.fixture(autouse=True)
+def _poison(monkeypatch, settings) -> None:
+    monkeypatch.setattr(child, "ENGINE", "proofs.poison_engine")
+    settings.JOB_TIME_LIMIT_SECONDS = 30
+    settings.JOB_MEMORY_GIB = 1.0
+
+
+def test_child_has_no_network_but_local_sockets() -> None:
+    assert _ask("Calling Out") == {"models": [], "datasets": []}
+
+
+def test_memory_beyond_the_limit_is_refused_with_the_limit_named() -> None:
+    with pytest.raises(child.StepFailed, match=r"more memory than its limit of 1\.0 GiB"):
+        _ask("Exhausting Memory")
+
+
+def test_memory_error_ends_the_step_with_its_reason() -> None:
+    with pytest.raises(child.StepFailed, match="more memory than"):
+        _ask("Memory Error")
+
+
+def test_parent_ends_a_child_that_holds_too_much(settings, monkeypatch) -> None:
+    # Beside an accelerator the child takes no limit of its own; the parent watches.
+    settings.JOB_MEMORY_GIB = 0.001
+    monkeypatch.setattr(child, "MEMORY_SECONDS", 0.0)
+    monkeypatch.setattr(child, "memory_limit", lambda: 1 << 20)
+    with pytest.raises(child.StepFailed, match=r"passed its memory limit|more memory than"):
+        _ask("Hanging Forever")
+
+
+def test_hang_is_ended_at_the_time_limit(settings) -> None:
+    settings.JOB_TIME_LIMIT_SECONDS = 2
+    begun = time.monotonic()
+    with pytest.raises(child.StepFailed, match="time limit of 2 s"):
+        _ask("Hanging Forever")
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "signal_name"),
+    [("Segmentation Fault", "SIGSEGV"), ("Abort Called", "SIGABRT"), ("Killed Outside", "SIGKILL")],
+)
+def test_death_by_a_signal_is_told_by_its_name(name: str, signal_name: str) -> None:
+    with pytest.raises(child.StepCrashed, match=signal_name):
+        _ask(name)
+
+
+def test_full_disk_in_the_child_is_the_machines_fault_and_told_without_the_path() -> None:
+    with pytest.raises(child.StepHindered, match="The disk is full") as caught:
+        _ask("Full Disk")
+    assert "Malee" not in str(caught.value)
+
+
+def test_child_dies_with_its_worker() -> None:
+    code = (
+        "import os, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'\n"
+        "django.setup()\n"
+        "from compliance import child\n"
+        "child.ENGINE = 'proofs.poison_engine'\n"
+        "say = lambda p: print(p[0], flush=True) or True if p else True\n"
+        "child.run({'operation': 'find', 'person': {'name': 'Outliving Child'}}, say)\n"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True
+    )
+    step = int(worker.stdout.readline())
+    assert Path(f"/proc/{step}").exists()
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    worker.stdout.close()
+    deadline = time.monotonic() + 5
+    while _alive(step):
+        assert time.monotonic() < deadline, "the child outlived its worker"
+        time.sleep(0.05)
+
+
+def _alive(process: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_child_started_by_somebody_else_does_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "compliance.engine", "1", str(GIB)],
+        cwd=settings.BASE_DIR,
+        input="{}",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ended before its step began" in done.stdout
+
+
+def test_unknown_processor_is_refused_rather_than_left_open(monkeypatch) -> None:
+    monkeypatch.setattr(confinement.platform, "machine", lambda: "sparc")
+    with pytest.raises(confinement.ConfinementError, match="x86_64 or aarch64"):
+        confinement.cut_network()
+
+
+def test_hindrances_are_the_machines_and_nothing_else() -> None:
+    assert "disk is full" in (machine.hindrance(OSError(28, "x")) or "")
+    assert "input/output" in (machine.hindrance(OSError(5, "x")) or "")
+    assert machine.hindrance(FileNotFoundError(2, "x")) is None
+    assert machine.hindrance(ValueError("x")) is None

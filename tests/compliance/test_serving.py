@@ -1,0 +1,93 @@
+"""The link that inference servers read follows the database, and never to what is not verified."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.utils import timezone
+
+from compliance import registry, serving, store, upkeep
+from compliance.models import LanguageModel, ModelVersion, Role, VersionState
+from language_models.files import manifest_digest, model_digest, sha256_of
+from tests.compliance import factories
+
+if TYPE_CHECKING:
+    from compliance.permissions import Actor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _version(content: str) -> str:
+    """A small version in the store; what is in it does not matter here."""
+    folder = store.model_path("building")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"content": content}))
+    digest = manifest_digest({"config.json": sha256_of(folder / "config.json")})
+    store.adopt_model(folder, digest)
+    return digest
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    made = factories.model(factories.organisation())
+    made.versions.all().delete()
+    former = _row(made, _version("former"), VersionState.FORMER)
+    _row(made, _version("current"), VersionState.CURRENT, former)
+    return made
+
+
+def _row(
+    model: LanguageModel, digest: str, state: VersionState, parent: ModelVersion | None = None
+) -> ModelVersion:
+    return ModelVersion.objects.create(
+        model=model, digest=digest, state=state, parent=parent, created_at=timezone.now()
+    )
+
+
+def _steward(model: LanguageModel) -> Actor:
+    return factories.actor(Role.STEWARD, model.organisation, "steward")
+
+
+def test_link_follows_the_version_in_force_and_rolls_back(model: LanguageModel) -> None:
+    serving.follow(model)
+    current = registry.current_model(model)
+    assert serving.serves(model) == current.digest
+    assert model_digest(serving.link(model).resolve()) == current.digest
+    registry.roll_back(current, actor=_steward(model))
+    assert serving.serves(model) == registry.current_model(model).digest == current.parent.digest
+
+
+def test_link_does_not_move_to_a_changed_version(model: LanguageModel, caplog) -> None:
+    former, current = model.versions.order_by("pk")
+    serving.point(model, former.digest)
+    config = store.model_path(current.digest) / "config.json"
+    whole = config.read_text()
+    config.write_text("changed on disk")
+    serving.follow(model)
+    assert serving.serves(model) == former.digest
+    assert "still serves its former version" in caplog.text
+    config.write_text(whole)
+    upkeep.keep_up()
+    assert serving.serves(model) == current.digest
+
+
+def test_roll_back_to_a_changed_version_changes_nothing(model: LanguageModel) -> None:
+    former, current = model.versions.order_by("pk")
+    serving.follow(model)
+    config = store.model_path(former.digest) / "config.json"
+    config.write_text("changed on disk")
+    with pytest.raises(store.StoreError, match="changed on disk"):
+        registry.roll_back(current, actor=_steward(model))
+    assert registry.current_model(model) == current
+    assert serving.serves(model) == current.digest
+    store.remove_model(former.digest)
+
+
+def test_upkeep_switches_a_link_that_a_crash_left_behind(model: LanguageModel) -> None:
+    assert serving.serves(model) is None
+    upkeep.keep_up()
+    assert serving.serves(model) == registry.current_model(model).digest
+    assert not Path(serving.link(model).readlink()).is_absolute()
