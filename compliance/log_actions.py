@@ -46,3 +46,6 @@ ACTIONS = {
     "model.registered": "Model registered",
     "dataset.registered": "Dataset registered",
 }
+
+# What concerns every organisation of an installation.
+OF_THE_HOUSE = ("jobs.paused", "jobs.resumed", "keys.rotated", "log.exported")

@@ -188,7 +188,7 @@ def candidates(case: Case) -> list[ModelVersion | DatasetVersion]:
     """Versions made for the case that are not in force yet."""
     found: list[ModelVersion | DatasetVersion] = []
     for table in (ModelVersion, DatasetVersion):
-        found += table.objects.filter(made_for__case=case, state=VersionState.CANDIDATE)
+        found += table.objects.filter(case=case, state=VersionState.CANDIDATE)
     return found
 
 
@@ -255,10 +255,10 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
         raise NotAllowed("This model belongs to another organisation.")
     if version.state != VersionState.CURRENT or version.parent is None:
         raise NotAllowed("Only the version in force can be rolled back, and only to its parent.")
+    # The lock first: everything that locks a case and the log does so in this order.
     case = None
-    if version.made_for is not None:
-        # The lock first: everything that locks a case and the log does so in this order.
-        case = Case.objects.select_for_update().get(pk=version.made_for.case_id)
+    if version.case_id is not None:
+        case = Case.objects.select_for_update().get(pk=version.case_id)
     if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
     parent: ModelVersion = _parent(version)
@@ -286,7 +286,7 @@ def _choose_anew(case: Case, actor: Actor) -> None:
     """What the report and the letter say no longer holds: back to the choice of method."""
     jobs.cancel(case, actor=actor)
     case.documents.all().delete()
-    for version in DatasetVersion.objects.filter(made_for__case=case, state=VersionState.CURRENT):
+    for version in DatasetVersion.objects.filter(case=case, state=VersionState.CURRENT):
         _swap(version, _parent(version))
     case.targets.filter(affected=True).update(state=TargetState.FOUND)
     case.outcome = ""

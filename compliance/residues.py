@@ -22,7 +22,7 @@ from django.conf import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SHORTEST = 6  # anything shorter is found everywhere by chance
+SHORTEST = 6  # bytes; anything shorter is found everywhere by chance
 BLOCK = 1 << 22
 
 
@@ -68,9 +68,9 @@ def _in_base64(plain: bytes) -> Iterator[bytes]:
 
 def searcher(canaries: Sequence[str]) -> ahocorasick_rs.BytesAhoCorasick:
     """What finds every form of every string in one pass. Raises CanaryError."""
-    short = [canary for canary in canaries if len(canary) < SHORTEST]
+    short = [canary for canary in canaries if len(canary.encode()) < SHORTEST]
     if short or not canaries:
-        raise CanaryError(f"Give strings of at least {SHORTEST} characters, one a line.")
+        raise CanaryError(f"Give strings of at least {SHORTEST} bytes, one a line.")
     wanted = sorted({form for canary in canaries for form in forms(canary)})
     return ahocorasick_rs.BytesAhoCorasick(wanted)
 

@@ -19,11 +19,9 @@ from .models import (
     Application,
     Case,
     DataKey,
-    DatasetVersion,
     Document,
     DocumentKind,
     KeyPurpose,
-    ModelVersion,
     Outcome,
     Subject,
 )
@@ -86,7 +84,6 @@ def _delete_rows(case: Case) -> int:
         case.holds.all(),
     ):
         deleted += _delete(rows)
-    _detach_versions(case)
     return deleted + _delete(case.targets.all()) + _delete(Subject.objects.filter(case=case))
 
 
@@ -94,12 +91,6 @@ def _delete(rows: QuerySet[Any]) -> int:
     """Delete without reading what is sealed: its key has a tombstone by now."""
     sealed = [f.name for f in rows.model._meta.fields if isinstance(f, SealedJSONField)]
     return rows.defer(*sealed).delete()[0]
-
-
-def _detach_versions(case: Case) -> None:
-    """Versions of models and datasets outlive the case they were made for."""
-    for table in (ModelVersion, DatasetVersion):
-        table.objects.filter(made_for__case=case).update(made_for=None)
 
 
 def _after(case: Case) -> None:

@@ -67,6 +67,8 @@ def try_point(base: Installation, job: str, point: dict[str, Any]) -> dict[str, 
             victim.wait(timeout=DONE_SECONDS)
             processes.append(watch.worker(copied))
         wait_until(lambda: is_done(copied, job), DONE_SECONDS, "the job")
+        # What the worker began next must not change what is judged.
+        kill(processes.pop())
         return _judged(copied, job, point)
     except (TimeoutError, RuntimeError, OSError) as error:
         return point | {"intact": False, "why": str(error)[:300]}

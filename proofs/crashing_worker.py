@@ -164,6 +164,8 @@ def _wrap_hold(points: Points) -> None:
             raise
 
     put(jobs, "hold", hold)
+    # A session that the database has ended ends the attempt like a crash.
+    wrap(jobs, "_after_crash", lambda _, __, reason: points.say(refused=f"crash: {reason}"))
 
 
 def _wrap_beat(points: Points) -> None:

@@ -77,7 +77,7 @@ def run(cluster: Cluster, base: Installation, outage: Outage | None) -> dict[str
         _wait(lambda: _jobs(cluster, database)[-1][1] == "running", "the first claim")
         begun = time.monotonic()
         struck = _strike(cluster, database, outage, begun) if outage else {}
-        _wait(lambda: _all_done(_jobs(cluster, database)), "all jobs done")
+        _wait(lambda: _ended(_jobs(cluster, database)), "all jobs done")
         wall = time.monotonic() - begun
         outlasted = worker.poll() is None
     except TimeoutError as late:
@@ -90,7 +90,9 @@ def run(cluster: Cluster, base: Installation, outage: Outage | None) -> dict[str
     return {
         **(outage._asdict() if outage else {}),
         **struck,
-        "intact": verdict["intact"] and _all_done([tuple(j.values()) for j in verdict["jobs"]]),
+        "intact": verdict["intact"]
+        and {job["kind"]: job["state"] for job in verdict["jobs"]}
+        == dict.fromkeys(("find", "apply", "verify", "document"), "done"),
         "duplicates": verdict["duplicates"],
         "missing": verdict["missing"],
         "attempts": {job["kind"]: job["attempt"] for job in verdict["jobs"]},
@@ -121,9 +123,9 @@ def _jobs(cluster: Cluster, database: str) -> list[tuple[Any, ...]]:
     return cluster.ask(database, JOBS)
 
 
-def _all_done(jobs: Sequence[tuple[Any, ...]]) -> bool:
+def _ended(jobs: Sequence[tuple[Any, ...]]) -> bool:
     """Whether the documents are written, or something failed for good."""
-    kinds = {kind: state for kind, state, *_ in jobs}
+    kinds = {kind: state for kind, state, _ in jobs}
     return kinds.get("document") == "done" or "failed" in kinds.values()
 
 

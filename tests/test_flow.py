@@ -91,7 +91,7 @@ def _check_versions(removed: Case, corrected: Case) -> None:
     states = sorted(ModelVersion.objects.values_list("state", flat=True))
     assert states == [VersionState.CURRENT, VersionState.FORMER, VersionState.FORMER]
     current = registry.current_model(model)
-    assert {current.made_for.case, current.parent.made_for.case} == {removed, corrected}
+    assert {current.case, current.parent.case} == {removed, corrected}
     assert current.parent.parent.parent is None
     # What the case took out is not kept beside what is in force.
     assert store.model_path(current.digest).is_dir()

@@ -24,8 +24,12 @@ class Version(models.Model):
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
     )
     state = models.CharField(max_length=10, choices=VersionState.choices)
+    # The target goes when its case is shredded; the case's reference stays in the lineage.
     made_for = models.ForeignKey(
-        "compliance.Target", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+        "compliance.Target", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    case = models.ForeignKey(
+        "compliance.Case", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     created_at = models.DateTimeField()
 

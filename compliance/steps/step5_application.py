@@ -194,6 +194,7 @@ def _keep_model(target: Target, application: Application, result: dict[str, Any]
         parent=application.model_before,
         state=VersionState.CANDIDATE,
         made_for=target,
+        case=target.case,
         created_at=timezone.now(),
     )
     application.model_after = version
@@ -210,6 +211,7 @@ def _keep_dataset(
         parent=application.dataset_before,
         state=VersionState.CANDIDATE,
         made_for=target,
+        case=target.case,
         created_at=timezone.now(),
     )
     application.dataset_after = version

@@ -11,7 +11,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from compliance import store, subjects
-from compliance.log_actions import ACTIONS
+from compliance.log_actions import ACTIONS, OF_THE_HOUSE
 from compliance.models import (
     AuditEvent,
     Case,
@@ -187,7 +187,7 @@ class EventLine:
 
 
 def events(organisation: Organisation) -> QuerySet[AuditEvent]:
-    """The organisation's events, newest first: those of its cases and of its registry."""
+    """The organisation's events, newest first: of its cases, its registry, and of the house."""
     registered = [
         *ModelVersion.objects.filter(
             model__organisation=organisation, parent__isnull=True
@@ -196,7 +196,7 @@ def events(organisation: Organisation) -> QuerySet[AuditEvent]:
             dataset__organisation=organisation, parent__isnull=True
         ).values_list("digest", flat=True),
     ]
-    own = Q(case__organisation=organisation)
+    own = Q(case__organisation=organisation) | Q(case__isnull=True, action__in=OF_THE_HOUSE)
     for digest in registered:
         own |= Q(case__isnull=True, leaf__contains=f'"digest":"{digest}"')
     return AuditEvent.objects.filter(own).select_related("case").order_by("-seq")
@@ -252,7 +252,7 @@ def models(organisation: Organisation) -> list[Lineage]:
         Lineage(model, sorted(model.versions.all(), key=lambda version: -version.pk))
         for model in LanguageModel.objects.filter(organisation=organisation)
         .select_related("dataset")
-        .prefetch_related("versions__parent", "versions__made_for__case")
+        .prefetch_related("versions__parent", "versions__case")
         .order_by("name")
     ]
 
@@ -261,7 +261,7 @@ def datasets(organisation: Organisation) -> list[Lineage]:
     return [
         Lineage(dataset, sorted(dataset.versions.all(), key=lambda version: -version.pk))
         for dataset in Dataset.objects.filter(organisation=organisation)
-        .prefetch_related("versions__parent", "versions__made_for__case")
+        .prefetch_related("versions__parent", "versions__case")
         .order_by("name")
     ]
 

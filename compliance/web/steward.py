@@ -42,7 +42,7 @@ def _models(request: StaffRequest, form: PauseForm) -> HttpResponse:
 def roll_back(request: StaffRequest, pk: int) -> HttpResponse:
     """Ask first; then put the former version back into force."""
     version = get_object_or_404(
-        ModelVersion.objects.select_related("model", "parent", "made_for__case"),
+        ModelVersion.objects.select_related("model", "parent", "case"),
         pk=pk,
         model__organisation=request.organisation,
         parent__isnull=False,

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
@@ -330,6 +331,16 @@ def test_pause_stops_a_job_between_its_steps(monkeypatch) -> None:
     jobs.run(job.pk)
     job.refresh_from_db()
     assert job.state == JobState.DONE
+
+
+def test_pause_by_command(capsys) -> None:
+    call_command("pause_jobs", reason="New disks.")
+    assert pause.in_force().reason == "New disks."
+    with pytest.raises(CommandError, match="paused already"):
+        call_command("pause_jobs", reason="New disks.")
+    call_command("pause_jobs", resume=True)
+    assert "The jobs go on." in capsys.readouterr().out
+    assert pause.in_force() is None
 
 
 def test_only_a_steward_pauses() -> None:

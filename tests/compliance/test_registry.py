@@ -105,6 +105,7 @@ def _candidate(bank, state: str = VersionState.CANDIDATE) -> DatasetVersion:
         records=1,
         state=state,
         made_for=target,
+        case=target.case,
         parent=registry.current_dataset(dataset),
         created_at=timezone.now(),
     )
@@ -149,6 +150,7 @@ def test_roll_back_restores_the_parent_until_the_case_is_closed() -> None:
         digest="b" * 64,
         parent=first,
         made_for=target,
+        case=target.case,
         state=VersionState.CURRENT,
         created_at=timezone.now(),
     )

@@ -115,7 +115,7 @@ def test_other_cases_and_versions_in_force_stay() -> None:
     shredding.shred(case, actor=SYSTEM, reason="test")
     assert Subject.objects.get(case=other).details["name"]
     current = registry.current_dataset(Dataset.objects.get())
-    assert current.made_for is None
+    assert (current.made_for, current.case) == (None, case)
     assert store.get_dataset(current.digest)
 
 

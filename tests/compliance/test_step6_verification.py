@@ -62,6 +62,7 @@ def _measured() -> Job:
         records=1,
         parent=former,
         made_for=target,
+        case=target.case,
         state=VersionState.CANDIDATE,
         created_at=NOW,
     )

@@ -275,6 +275,7 @@ def _candidate(target: Target, number: int) -> dict[str, Any]:
         )
         names = ("dataset_before", "dataset_after")
     after.parent, after.state, after.made_for = before, VersionState.CANDIDATE, target
+    after.case = target.case
     after.created_at = timezone.now()
     after.save()
     return dict(zip(names, (before, after), strict=True))
