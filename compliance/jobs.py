@@ -55,8 +55,8 @@ class Step:
 
     prepare: says what is to be done and changes no row. A heavy step hands that to the child
     process; the answer, or of a light step what `prepare` said, goes to record, which keeps it in
-    one transaction with the note that it was kept. record may return the digest of an artefact
-    that later steps of the job need.
+    one transaction with the note that it was kept. record may be called again with the same result
+    when its transaction failed; it may return the digest of an artefact that later steps need.
     """
 
     name: str
@@ -199,11 +199,16 @@ def _do(job: Job, step: Step, *, last: bool) -> None:
 @transaction.atomic
 def _record(job: Job, step: Step, result: dict[str, Any], *, last: bool) -> None:
     # Two jobs of one case that end together record one after the other.
-    job.case = Case.objects.select_for_update().get(pk=job.case_id)
+    case = Case.objects.select_for_update().get(pk=job.case_id)
     if JobStep.objects.filter(job=job, name=step.name, fence=job.fence).exists():
         return  # A commit whose answer was lost: the effect is on record.
     hold(job)
-    artefact = step.record(job, result)
+    # Read anew: a try that was rolled back has changed the objects of the last, not the rows.
+    current = Job.objects.select_related("target").get(pk=job.pk)
+    current.case = case
+    if current.target is not None:
+        current.target.case = case
+    artefact = step.record(current, result)
     JobStep.objects.create(
         job=job,
         name=step.name,

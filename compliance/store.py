@@ -134,11 +134,11 @@ def refuse_taken_back(digest: str) -> None:
 
 
 def adopt_model(folder: Path, digest: str) -> Path:
-    """Move a complete model folder into the store under its manifest digest."""
+    """Move a complete model folder into the store under its manifest digest; again is fine."""
     target = model_path(digest)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         return target
     for file in folder.iterdir():
         with file.open("rb") as handle:

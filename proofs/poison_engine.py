@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from compliance import engine
+from compliance import engine, heavy_models
 from compliance.child import POLL_SECONDS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def find(request: dict[str, Any], report: Callable[[str, int, int], None]) -> di
     """The poison that the person's name asks for, or the product's own search."""
     poison = POISONS.get(request["person"]["name"])
     if poison is None:
-        return engine.heavy_models.find(request, report)
+        return heavy_models.find(request, report)
     result: dict[str, Any] = poison()
     return result
 

@@ -51,7 +51,6 @@ def measure(set_up: str, switches: int, reads: int) -> dict[str, Any]:
             text=True,
         )
         kills = _switch_and_kill(place, switches)
-        # Reads without a kill near by are not worth more than the others; their number is kept.
         seen = _reads(reader, stop, reads, begun)
         told = _told(place)
         end = place.ask(SWITCHER, "state")

@@ -69,9 +69,9 @@ def _folder(number: int) -> str:
     work.mkdir(parents=True)
     for name in FILES:
         (work / name).write_bytes(draw.randbytes(FILE_BYTES))
-    name = digest(work)
-    store.adopt_model(work, name)
-    return name
+    made = digest(work)
+    store.adopt_model(work, made)
+    return made
 
 
 def switch() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -159,10 +160,11 @@ def record(job: Job, result: dict[str, Any]) -> None:
     keep = _keep_model if target.kind == TargetKind.MODEL else _keep_dataset
     version = keep(target, application, result)
     application.before = result["before"]
-    application.parameters = result["details"].pop("config", {})
-    application.details = {
+    details = dict(result["details"])
+    application.parameters = details.pop("config", {})
+    application.details = {"details": details} | {
         key: result[key]
-        for key in ("details", "hash_before", "hash_after", "hash_reverted", "seconds", "software")
+        for key in ("hash_before", "hash_after", "hash_reverted", "seconds", "software")
         if key in result
     }
     application.finished_at = timezone.now()
@@ -186,7 +188,7 @@ def record(job: Job, result: dict[str, Any]) -> None:
 def _keep_model(target: Target, application: Application, result: dict[str, Any]) -> ModelVersion:
     delta = Path(result["delta"])
     application.delta = store.put_sealed(delta.read_bytes())
-    delta.unlink()
+    transaction.on_commit(lambda: delta.unlink(missing_ok=True))
     store.adopt_model(Path(result["folder"]), result["digest"])
     version = ModelVersion.objects.create(
         model=target.language_model,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from compliance import audit, child, faults, jobs, key_files, pause, store, vault
@@ -16,7 +16,7 @@ from compliance.beat import Beat
 from compliance.models import AuditEvent, Case, Job, JobKind, JobState, JobStep, Role, Target
 from compliance.permissions import SYSTEM, NotAllowed
 from compliance.statuses import Status
-from compliance.steps import step3_targets
+from compliance.steps import step3_targets, step4_method
 from tests.compliance import factories
 
 pytestmark = pytest.mark.django_db
@@ -349,3 +349,39 @@ def test_only_a_steward_pauses() -> None:
         pause.pause(actor=officer, reason="I want to.")
     with pytest.raises(NotAllowed, match="No pause"):
         pause.resume(actor=SYSTEM)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_record_whose_commit_failed_is_done_again_from_the_rows(monkeypatch) -> None:
+    """A disk that fills up at the COMMIT: the next try must not build on the last one's objects."""
+    bank = factories.organisation()
+    dataset = factories.dataset(bank)
+    case = factories.case(bank)
+    case.subject.on_file = factories.MALEE | {"dataset": dataset.pk}
+    case.subject.save()
+    Case.objects.filter(pk=case.pk).update(status=Status.TARGETS)
+    jobs.run(jobs.start(JobKind.FIND, case=Case.objects.get(pk=case.pk)).pk)
+    officer, legal = (factories.actor(role, bank) for role in (Role.OFFICER, Role.LEGAL))
+    case = step4_method.open_selection(Case.objects.get(pk=case.pk), actor=officer)
+    (target,) = case.targets.all()
+    step4_method.propose(target, actor=officer, method="delete_rows", reasons="All rows go.")
+    case = step4_method.submit(Case.objects.get(pk=case.pk), actor=officer)
+    step4_method.approve(case, actor=legal, reasons="Checked and agreed.")
+    failing = iter([True, True, False])
+    monkeypatch.setattr(faults, "FIRST_WAIT", 0.0)
+    commit = type(connections["default"])._commit
+
+    def full(self) -> None:
+        change = JobStep.objects.filter(name="change").exists()
+        if change and next(failing, False):
+            raise OperationalError("database or disk is full")
+        commit(self)
+
+    monkeypatch.setattr(type(connections["default"]), "_commit", full)
+    job = Job.objects.get(kind=JobKind.APPLY)
+    jobs.run(job.pk)
+    monkeypatch.undo()
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.error) == (JobState.DONE, 1, "")
+    assert AuditEvent.objects.filter(action="change.applied").count() == 1
+    assert Case.objects.get(pk=case.pk).status == Status.VERIFICATION
