@@ -15,6 +15,7 @@ def write(request: dict[str, Any], report: Callable[[str, int, int], None]) -> d
     """Render, sign and check both documents; PDFs come back in base64."""
     from reports import letter, signature
     from reports import report as accountability
+    from reports.evidence import EvidenceError
     from reports.verify import verify
 
     keys = Path(request["keys"])
@@ -25,12 +26,12 @@ def write(request: dict[str, Any], report: Callable[[str, int, int], None]) -> d
     report("Writing the letter", 1, 2)
     drafts["letter"] = letter.render(records["letter"], proofs["letter"])
     for kind, draft in drafts.items():
-        signed = signature.sign(
-            draft,
-            keys,
-            reason=f"{kind.capitalize()} of case {request['reference']}",
-            location=request["organisation"],
-        )
+        reason = f"{kind.capitalize()} of case {request['reference']}"
+        try:
+            signed = signature.sign(draft, keys, reason=reason, location=request["organisation"])
+        except signature.SignatureError as error:
+            # Its words are fit to show, and trying again would end the same way.
+            raise EvidenceError(str(error)) from None
         certificate = (keys / signature.CERTIFICATE).read_bytes()
         made[kind] = {
             "pdf": base64.b64encode(signed).decode(),

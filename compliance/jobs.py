@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from language_models.errors import LetheError
 
-from . import audit, child, pause
+from . import audit, child, notify, pause
 from .beat import Beat
 from .envelope import SealError
 from .faults import hindrance, when_database_answers
@@ -266,6 +266,7 @@ def _give_up(job: Job, handler: Any, reason: str) -> None:
             audit.record(
                 "job.failed", actor=SYSTEM, case=job.case, kind=job.kind, attempt=job.attempt
             )
+            notify.job_failed(job.case, JobKind(job.kind).label.lower())
             handler.failed(job, reason)
 
     when_database_answers(fail)

@@ -62,6 +62,17 @@ def send_code(case: Case, address: str, code: str, minutes: int) -> None:
     )
 
 
+def job_failed(case: Case, what: str) -> None:
+    """Tell the office that a step gave up; why stands on the case page, not in an e-mail."""
+    _send(
+        case,
+        case.organisation.contact,
+        "A step of this case failed",
+        f"Failed after its attempts: {what}. The reason stands on the case page; an officer can "
+        f"start the step again there: {settings.PUBLIC_URL}/cases/{case.reference}/",
+    )
+
+
 def letter_ready(case: Case) -> None:
     """Tell the requester that the answer lies on the status page."""
     _send(

@@ -7,6 +7,8 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from compliance.key_files import KeyUnavailable, read_private
+
 env = environ.Env()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,12 +30,14 @@ def _secret_key() -> str:
     if given:
         return given
     path = KEY_DIR / "django.key"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
+    if not path.exists():
         raise ImproperlyConfigured(
-            f"No secret key at {path}. Run `make setup`, or set LETHE_SECRET_KEY."
-        ) from None
+            f"No secret key at {path}. Run `make serve`, or set LETHE_SECRET_KEY."
+        )
+    try:
+        return read_private(path)
+    except KeyUnavailable as error:
+        raise ImproperlyConfigured(str(error)) from None
 
 
 SECRET_KEY = _secret_key()

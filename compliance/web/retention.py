@@ -12,7 +12,7 @@ from compliance import policy, retention
 from compliance.models import Case, Outcome, Role
 
 from . import queries
-from .access import StaffRequest, attempt, staff_page
+from .access import StaffRequest, attempt, note_read, staff_page
 from .forms import HoldForm
 
 if TYPE_CHECKING:
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 def review(request: StaffRequest) -> HttpResponse:
     """The list that is looked at before anything is destroyed."""
     periods = policy.policy().retention
+    found = retention.review(request.organisation)
+    for item in found.held:  # the reason of a hold may be personal
+        note_read(request, item.case)
     return render(
         request,
         "legal/retention.html",
         {
-            "review": retention.review(request.organisation),
+            "review": found,
             "periods": [(Outcome(name).label, periods[name]) for name in Outcome.values],
             "stalled_days": periods["stalled"],
         },

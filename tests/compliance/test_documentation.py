@@ -128,3 +128,30 @@ def test_download_is_logged() -> None:
     document = Document.objects.get(case=case, kind="report")
     assert documentation.download(document, actor=auditor).startswith(b"%PDF")
     assert AuditEvent.objects.last().action == "document.downloaded"
+
+
+def test_signing_key_readable_by_others_ends_the_job_with_what_to_do() -> None:
+    case = _refused()
+    key = settings.KEY_DIR / "signing/key.pem"
+    key.chmod(0o644)
+    try:
+        jobs.run(Job.objects.get(kind=JobKind.DOCUMENT).pk)
+    finally:
+        key.chmod(0o600)
+    job = Job.objects.get(kind=JobKind.DOCUMENT)
+    assert (job.state, job.error) == ("failed", "key.pem can be read by others: chmod 600 it")
+    assert not Document.objects.filter(case=case).exists()
+
+
+def test_two_tries_of_the_documents_log_one_draft() -> None:
+    """The first step is on record when the second fails; it is not logged again."""
+    case = _refused()
+    job = Job.objects.get(kind=JobKind.DOCUMENT)
+    key = settings.KEY_DIR / "signing/key.pem"
+    key.rename(key.with_suffix(".away"))
+    jobs.run(job.pk)
+    key.with_suffix(".away").rename(key)
+    Job.objects.filter(pk=job.pk).update(state="ready")
+    jobs.run(job.pk)
+    assert AuditEvent.objects.filter(action="document.drafted").count() == 2  # report and letter
+    assert Document.objects.filter(case=case).count() == 2

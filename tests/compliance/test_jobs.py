@@ -101,6 +101,18 @@ def test_unreadable_record_ends_the_job_at_once_with_its_line() -> None:
     assert job.error == 'Line 1 of the records is no object with an "id".'
 
 
+@pytest.mark.django_db(transaction=True)
+def test_failed_job_is_told_to_the_office_by_reference(mailoutbox, monkeypatch) -> None:
+    job = _search()
+    vault.destroy(str(job.case.data_key.pk))
+    mailoutbox.clear()
+    jobs.run(job.pk)
+    (mail,) = mailoutbox
+    assert mail.to == [job.case.organisation.contact]
+    assert job.case.reference in mail.subject
+    assert "Malee" not in mail.body
+
+
 def test_worker_that_dies_each_time_ends_the_job_with_a_reason() -> None:
     job = _search()
     for _ in range(3):
