@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ WORKER = (
     "--without-gossip",
     "--without-mingle",
 )
+# RabbitMQ lets one worker of a node name in: its control queue is exclusive.
+NAME = "--hostname={}@%h"
 # The promise: a job of a dead worker is taken up within its lease and this.
 PROMISE_SECONDS = LEASE_SECONDS + 5
 
@@ -66,10 +69,14 @@ def job_row(installation: Installation, job: str) -> JobRow:
     return JobRow(state, attempt, started.timestamp() if started else 0.0)
 
 
+def _arguments() -> tuple[str, ...]:
+    return *WORKER, NAME.format(uuid.uuid4().hex[:8])
+
+
 def worker(installation: Installation) -> subprocess.Popen[bytes]:
     """Start a Celery worker as the product does."""
     warnings = ("-W", "ignore:You're running the worker")
-    return installation.start(*warnings, "-m", "celery", "--quiet", "--app=config", *WORKER)
+    return installation.start(*warnings, "-m", "celery", "--quiet", "--app=config", *_arguments())
 
 
 def crashing_worker(
@@ -79,7 +86,7 @@ def crashing_worker(
     settings = {
         "PROOF_JOB": job,
         "PROOF_TRACE": str(trace_path(installation)),
-        "PROOF_WORKER": " ".join(WORKER),
+        "PROOF_WORKER": " ".join(_arguments()),
         "PROOF_DEED": deed,
     }
     if at:
@@ -133,7 +140,8 @@ def delete_queue(installation: Installation) -> None:
 
 
 def _delete_redis(redis: Redis, queue: str) -> None:
-    names = [*redis.scan_iter(f"{queue}*"), *redis.scan_iter(f"_kombu.binding.{queue}*")]
+    # Bindings lie under `_kombu.binding.` and `_kombu.binding_permanent.`.
+    names = [*redis.scan_iter(f"{queue}*"), *redis.scan_iter(f"_kombu.binding*.{queue}*")]
     if names:
         redis.delete(*names)
     # Delivered and not acknowledged: [message, exchange, routing key], of all queues in one hash.

@@ -169,6 +169,7 @@ def test_step_that_is_on_record_is_not_done_again() -> None:
     assert JobStep.objects.get(job=job).name == "search"
 
 
+@pytest.mark.django_db(transaction=True)
 def test_commit_whose_answer_was_lost_is_not_an_effect_twice(monkeypatch) -> None:
     job = _search()
     record = jobs._record
@@ -222,6 +223,7 @@ def test_hindrance_does_not_count_as_an_attempt(monkeypatch, error, told) -> Non
     assert (job.state, job.attempt) == (JobState.DONE, 1)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_database_away_is_outlasted_and_then_given_up(monkeypatch, settings) -> None:
     monkeypatch.setattr(faults, "FIRST_WAIT", 0.001)
     asked = []
@@ -239,6 +241,7 @@ def test_database_away_is_outlasted_and_then_given_up(monkeypatch, settings) -> 
         faults.when_database_answers(act)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_beat_outlasts_a_database_that_is_away(monkeypatch, settings) -> None:
     job = jobs.claim(_search().pk)
     settings.JOB_LEASE_SECONDS = -1  # every beat is due

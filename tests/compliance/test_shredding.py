@@ -184,6 +184,7 @@ def test_mail_files_of_the_case_are_removed(settings, tmp_path: Path) -> None:
     assert [path.exists() for path in (own, other)] == [False, True]
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="files of SQLite")
 def test_nothing_of_the_person_rests_in_database_and_log_files(tmp_path: Path) -> None:
     """Deleted rows, as SQLite leaves them on disk, with the settings of the product."""
     path = tmp_path / "db.sqlite3"
