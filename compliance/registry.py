@@ -37,6 +37,8 @@ from .subjects import NOT_FACTS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from django.db.models import QuerySet
+
 log = logging.getLogger(__name__)
 
 
@@ -294,10 +296,16 @@ def _choose_anew(case: Case, actor: Actor) -> None:
     flow.move(case, to=Status.METHOD, actor=actor, reason="version rolled back")
 
 
+def _applied(case: Case) -> QuerySet[Application]:
+    """What was carried out, without what was measured: that is sealed, its key may be gone."""
+    done = Application.objects.filter(target__case=case, finished_at__isnull=False)
+    return done.defer("before", "details")
+
+
 def taken_from(case: Case) -> list[str]:
     """Digests of versions that still hold what the case took out, and are not in force."""
     found = []
-    for application in Application.objects.filter(target__case=case, finished_at__isnull=False):
+    for application in _applied(case):
         version = application.version_before
         kept = type(version).objects.filter(
             digest=version.digest, state__in=(VersionState.CURRENT, VersionState.CANDIDATE)
@@ -326,7 +334,7 @@ def purge(case: Case) -> None:
 def _remove_files(case: Case) -> None:
     for job in case.jobs.all():
         store.remove_work(str(job.pk))
-    for application in Application.objects.filter(target__case=case, finished_at__isnull=False):
+    for application in _applied(case):
         versions = (application.version_before, application.version_after)
         for version in versions:
             if version.state in (VersionState.FORMER, VersionState.DISCARDED):

@@ -32,7 +32,7 @@ class Tombstone:
     versions: list[str] = field(default_factory=list)
 
 
-_read: tuple[tuple[int, int], list[Tombstone]] | None = None
+_read: tuple[tuple[int, int, int], list[Tombstone]] | None = None
 
 
 def path() -> Path:
@@ -46,7 +46,7 @@ def all_of_them() -> list[Tombstone]:
         found = path().stat()
     except FileNotFoundError:
         return []
-    stamp = (found.st_mtime_ns, found.st_size)
+    stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
     if _read is None or _read[0] != stamp:
         try:
             lines = path().read_text().splitlines()

@@ -54,13 +54,18 @@ def _open(row: rows.DataKey) -> DataKey:
     if row.destroyed_at is not None or tombstones.is_destroyed(str(row.pk)):
         _unwrapped.pop(str(row.pk), None)
         raise SealError(DESTROYED)
-    kept = _unwrapped.get(str(row.pk))
-    if kept is not None and time.monotonic() - kept[0] < _KEPT_SECONDS:
-        return kept[1]
     kek = key_files.read_key(kek_folder(), row.kek)
     opened = envelope.unwrap(kek, row.wrapped, str(row.pk))
     _unwrapped[opened.id] = (time.monotonic(), opened)
     return opened
+
+
+def _still_open(name: str) -> DataKey | None:
+    """A key that this process unwrapped a moment ago, unless a tombstone has come since."""
+    kept = _unwrapped.get(name)
+    if kept is None or time.monotonic() - kept[0] > _KEPT_SECONDS or tombstones.is_destroyed(name):
+        return None
+    return kept[1]
 
 
 def key_of(case: Case) -> DataKey:
@@ -156,6 +161,9 @@ def seal(plain: bytes, key: DataKey) -> bytes:
 def unseal(sealed: bytes) -> bytes:
     """Decrypt. Raises SealError (changed, or key destroyed) or KeyUnavailable (no key file)."""
     name = envelope.key_name(sealed)
+    opened = _still_open(name)
+    if opened is not None:
+        return envelope.unseal(opened, sealed)
     try:
         row = rows.DataKey.objects.filter(pk=UUID(name)).first()
     except ValueError:

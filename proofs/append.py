@@ -8,6 +8,7 @@ Exit status 0: the median append took under 2 ms, and the product verified all l
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -45,6 +46,7 @@ def measure(set_up: str, leaves: int) -> dict[str, Any]:
         exported = folder / "leaves.jsonl"
         result["filled_seconds"] = round(filled["seconds"], 1)
         result["verify"] = place.ask(INSIDE, "verify", str(RUNS), str(exported))
+        result["load"] = os.getloadavg()
         result["standalone"] = standalone(place, exported)
     finally:
         place.remove()
@@ -84,6 +86,10 @@ def table(set_up: str, result: dict[str, Any]) -> str:
             ("the auditor's program on them", result["standalone"]),
         )
     ]
+    lines.append(
+        f"  processor seconds of verify, best {result['verify']['processor']}; "
+        f"load of the machine {result['load'][0]:.1f} on {os.cpu_count()} processors"
+    )
     if result["verify"]["median"] > VERIFY_SECONDS:
         lines += ["  where the time of verify goes (profiled):", *result["verify"]["profile"]]
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from django.db import models
 from .case import Case
 from .decision import Decision
 from .registry import Dataset, DatasetVersion, LanguageModel, ModelVersion
+from .sealed_field import SealedJSONField
 
 
 class TargetKind(models.TextChoices):
@@ -26,8 +27,8 @@ class TargetState(models.TextChoices):
 class Target(models.Model):
     """A place where the person's data was found: a model or a dataset.
 
-    `summary` holds counts only (probes, hits by fact, records). The evidence itself, with prompts
-    and outputs, is the sealed artefact `evidence`.
+    `summary` holds counts (probes, hits by fact, records) and the causal trace; the evidence itself,
+    with prompts and outputs, is the sealed artefact `evidence`.
     """
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="targets")
@@ -36,7 +37,7 @@ class Target(models.Model):
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, null=True, blank=True)
     state = models.CharField(max_length=10, choices=TargetState.choices)
     affected = models.BooleanField(help_text="The person's data was found here")
-    summary = models.JSONField()
+    summary = SealedJSONField()
     evidence = models.CharField(max_length=64)
     found_at = models.DateTimeField()
 
@@ -95,15 +96,20 @@ class Application(models.Model):
     plan = models.CharField(max_length=64, blank=True, help_text="Sealed artefact")
     plan_commitment = models.CharField(max_length=64, blank=True, help_text="Keyed digest")
     plan_frozen_at = models.DateTimeField()
-    before = models.JSONField(null=True)
+    before = SealedJSONField(null=True)
     delta = models.CharField(max_length=64, blank=True, help_text="Sealed artefact")
     parameters = models.JSONField(default=dict)
-    details = models.JSONField(default=dict)
+    details = SealedJSONField(default=dict)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"application to {self.target}"
+
+    @property
+    def case(self) -> Case:
+        """Whose key seals what was measured."""
+        return self.target.case
 
     @property
     def version_before(self) -> ModelVersion | DatasetVersion:
@@ -126,10 +132,15 @@ class Verification(models.Model):
     """The measurement after a change against the plan frozen before it."""
 
     application = models.OneToOneField(Application, on_delete=models.CASCADE)
-    after = models.JSONField()
-    verdict = models.JSONField()
+    after = SealedJSONField()
+    verdict = SealedJSONField()
     passed = models.BooleanField()
     verified_at = models.DateTimeField()
+
+    @property
+    def case(self) -> Case:
+        """Whose key seals what was measured."""
+        return self.application.case
 
     def __str__(self) -> str:
         return f"verification of {self.application}"
