@@ -59,12 +59,9 @@ def record(action: str, *, actor: Actor, case: Case | None = None, **facts: Any)
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("audit.record needs a transaction")
     if connection.vendor == "postgresql":
-        if case is not None:
-            # The case before the log: everything that locks both does so in this order.
-            list(type(case).objects.select_for_update().filter(pk=case.pk).values_list("pk"))
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPEND_LOCK])
-    seq = size()
+        _lock(case)
+    last = AuditEvent.objects.order_by("-seq").values_list("seq", "node").first()
+    seq = 0 if last is None else last[0] + 1
     at = timezone.now()
     leaf = canonical(
         {
@@ -84,8 +81,28 @@ def record(action: str, *, actor: Actor, case: Case | None = None, **facts: Any)
         action=action,
         leaf=leaf,
         digest=digest.hex(),
-        node=merkle.appended(seq, digest, _nodes(merkle.appended_needs(seq))).hex(),
+        node=merkle.appended(seq, digest, _left_of(seq, last)).hex(),
     )
+
+
+def _lock(case: Case | None) -> None:
+    """Serialise appends; the case before the log, as everything that locks both does, in one go."""
+    with connection.cursor() as cursor:
+        if case is None:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPEND_LOCK])
+        else:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s) FROM "
+                "(SELECT 1 FROM compliance_case WHERE id = %s FOR UPDATE) AS locked",
+                [_APPEND_LOCK, case.pk],
+            )
+
+
+def _left_of(seq: int, last: tuple[int, str] | None) -> dict[int, bytes]:
+    """The nodes that the new one joins; three times in four the last row is all that is needed."""
+    wanted = set(merkle.appended_needs(seq))
+    known = {} if last is None else {last[0]: bytes.fromhex(last[1])}
+    return known | _nodes(wanted - known.keys()) if wanted - known.keys() else known
 
 
 def canonical(value: Any) -> str:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 
 from . import machine
 from .child import StepHindered
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
+IDLE_IN_TRANSACTION = "25P03"
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 
 
@@ -26,9 +27,20 @@ def hindrance(error: Exception) -> str | None:
     """The reason, fit to show, when an error is no fault of the job; None when it may be."""
     if isinstance(error, StepHindered | KeyUnavailable):
         return str(error)
-    if isinstance(error, DATABASE_AWAY):
+    if database_is_away(error):
         return "The database was away. The job goes on by itself."
     return machine.hindrance(error)
+
+
+def database_is_away(error: BaseException) -> bool:
+    """Whether an error says that the connection or the server is gone, not that a query is wrong.
+
+    PostgreSQL tells a session that idled too long in its transaction by another kind (25P03).
+    """
+    return isinstance(error, DATABASE_AWAY) or (
+        isinstance(error, InternalError)
+        and getattr(error.__cause__, "sqlstate", None) == IDLE_IN_TRANSACTION
+    )
 
 
 def when_database_answers(act: Callable[[], None]) -> None:
@@ -41,7 +53,9 @@ def when_database_answers(act: Callable[[], None]) -> None:
     while True:
         try:
             act()
-        except DATABASE_AWAY:
+        except (*DATABASE_AWAY, InternalError) as error:
+            if not database_is_away(error):
+                raise
             # A connection that broke once stays broken; the next use opens a new one.
             connection.close()
             if time.monotonic() > until:

@@ -76,13 +76,18 @@ def write_private(path: Path, content: str) -> None:
     """Write a file of mode 0600 whole: aside, synced, renamed, folder synced."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    sync_folder(path.parent)
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+        sync_folder(path.parent)
+    except OSError:
+        # A full disk must not be filled further by what did not fit.
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

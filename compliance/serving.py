@@ -58,13 +58,18 @@ def point(model: LanguageModel, digest: str) -> None:
 
 def follow(model: LanguageModel) -> None:
     """Let the link follow the database; what hinders it is told in the log, and tried again."""
-    version = ModelVersion.objects.filter(model=model, state=VersionState.CURRENT).first()
-    if version is None or serves(model) == version.digest:
-        return
-    try:
-        point(model, version.digest)
-    except (store.StoreError, OSError) as error:
-        log.error("Model %s still serves its former version: %s", model.pk, _told(error))
+    # Asked again after each switch: a process that slept in between may have switched it back.
+    while (wanted := _in_force(model)) is not None and serves(model) != wanted:
+        try:
+            point(model, wanted)
+        except (store.StoreError, OSError) as error:
+            log.error("Model %s still serves its former version: %s", model.pk, _told(error))
+            return
+
+
+def _in_force(model: LanguageModel) -> str | None:
+    found = ModelVersion.objects.filter(model=model, state=VersionState.CURRENT)
+    return found.values_list("digest", flat=True).first()
 
 
 def _told(error: Exception) -> str:

@@ -48,8 +48,13 @@ def model_path(digest: str) -> Path:
     return settings.STORE_DIR / "models" / digest
 
 
-def dataset_path(digest: str) -> Path:
-    return settings.STORE_DIR / "datasets" / f"{digest}.sealed"
+def dataset_paths(digest: str) -> list[Path]:
+    """The sealed copies of a dataset version, named by the digest of its plain JSONL and its key.
+
+    There is one, unless an attempt at writing it failed: each attempt has a key and a file of its
+    own, so that a worker that was taken for dead cannot write over what another one recorded.
+    """
+    return sorted((settings.STORE_DIR / "datasets").glob(f"{digest}.*.sealed"))
 
 
 def _write_whole(path: Path, content: bytes) -> None:
@@ -104,20 +109,25 @@ def get_json(digest: str) -> Any:
 def put_dataset(records: bytes) -> str:
     """Keep a dataset sealed under a key of its own, named by the SHA-256 of its plain JSONL."""
     digest = hashlib.sha256(records).hexdigest()
-    path = dataset_path(digest)
-    # A file whose key is gone was left by a transaction that failed, or by a shredding.
-    if not vault.is_open(_key_name(path)):
-        _write_whole(path, vault.seal(records, vault.new_dataset_key()))
+    if not _readable(digest):
+        key = vault.new_dataset_key()
+        path = settings.STORE_DIR / "datasets" / f"{digest}.{key.id}.sealed"
+        _write_whole(path, vault.seal(records, key))
     return digest
+
+
+def _readable(digest: str) -> list[Path]:
+    """Copies whose key is there; another was left by a transaction that failed."""
+    return [path for path in dataset_paths(digest) if vault.is_open(_key_name(path))]
 
 
 def get_dataset(digest: str) -> bytes:
     """The JSONL of a dataset version. Raises StoreError when missing, changed or taken back."""
     refuse_taken_back(digest)
-    try:
-        records = vault.unseal(dataset_path(digest).read_bytes())
-    except FileNotFoundError:
-        raise StoreError("A dataset version is missing. Restore var/store from a backup.") from None
+    copies = _readable(digest)
+    if not copies:
+        raise StoreError("A dataset version is missing. Restore var/store from a backup.")
+    records = vault.unseal(copies[0].read_bytes())
     if hashlib.sha256(records).hexdigest() != digest:
         raise StoreError("A dataset version was changed on disk.")
     return records
@@ -144,7 +154,13 @@ def adopt_model(folder: Path, digest: str) -> Path:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     sync_folder(folder)
-    folder.rename(target)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        # Somebody else brought the same content meanwhile.
+        shutil.rmtree(folder, ignore_errors=True)
     sync_folder(target.parent)
     return target
 
@@ -156,11 +172,11 @@ def remove_artefact(digest: str) -> None:
 
 def remove_dataset(digest: str) -> None:
     """Destroy the key of a dataset version, then remove its file."""
-    path = dataset_path(digest)
-    name = _key_name(path)
-    if name is not None:
-        vault.destroy(name)
-    path.unlink(missing_ok=True)
+    for path in dataset_paths(digest):
+        name = _key_name(path)
+        if name is not None and vault.is_open(name):
+            vault.destroy(name)
+        path.unlink(missing_ok=True)
 
 
 def remove_model(digest: str) -> None:
@@ -196,11 +212,15 @@ def sealed_under(keys: set[str]) -> list[Path]:
 def sweep_orphans(live_jobs: set[str]) -> int:
     """Remove what dead processes left: old temporary files, and work of jobs that are not live."""
     limit = time.time() - ORPHAN_SECONDS
-    left = [
-        path
-        for path in (*settings.STORE_DIR.rglob(".*"), *settings.STORE_DIR.glob("models/*.incoming"))
-        if path.lstat().st_mtime < limit
+    aside = [
+        *settings.STORE_DIR.rglob(".*"),
+        *settings.STORE_DIR.glob("models/*.incoming"),
+        *settings.CHECKPOINT_DIR.glob(".*"),
+        *settings.KEY_DIR.rglob(".*.????????"),
     ]
+    copies = (settings.STORE_DIR / "datasets").glob("*.sealed")
+    aside += [path for path in copies if not vault.is_open(_key_name(path))]
+    left = [path for path in aside if path.lstat().st_mtime < limit]
     left += [
         path
         for path in settings.WORK_DIR.iterdir()

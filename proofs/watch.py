@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,6 @@ WORKER = (
     "--without-gossip",
     "--without-mingle",
 )
-# RabbitMQ lets one worker of a node name in: its control queue is exclusive.
-NAME = "--hostname={}@%h"
 # The promise: a job of a dead worker is taken up within its lease and this.
 PROMISE_SECONDS = LEASE_SECONDS + 5
 
@@ -69,14 +66,10 @@ def job_row(installation: Installation, job: str) -> JobRow:
     return JobRow(state, attempt, started.timestamp() if started else 0.0)
 
 
-def _arguments() -> tuple[str, ...]:
-    return *WORKER, NAME.format(uuid.uuid4().hex[:8])
-
-
 def worker(installation: Installation) -> subprocess.Popen[bytes]:
     """Start a Celery worker as the product does."""
     warnings = ("-W", "ignore:You're running the worker")
-    return installation.start(*warnings, "-m", "celery", "--quiet", "--app=config", *_arguments())
+    return installation.start(*warnings, "-m", "celery", "--quiet", "--app=config", *WORKER)
 
 
 def crashing_worker(
@@ -86,7 +79,7 @@ def crashing_worker(
     settings = {
         "PROOF_JOB": job,
         "PROOF_TRACE": str(trace_path(installation)),
-        "PROOF_WORKER": " ".join(_arguments()),
+        "PROOF_WORKER": " ".join(WORKER),
         "PROOF_DEED": deed,
     }
     if at:

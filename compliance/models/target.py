@@ -27,8 +27,8 @@ class TargetState(models.TextChoices):
 class Target(models.Model):
     """A place where the person's data was found: a model or a dataset.
 
-    `summary` holds counts (probes, hits by fact, records) and the causal trace; the evidence itself,
-    with prompts and outputs, is the sealed artefact `evidence`.
+    `summary` holds counts (probes, hits by fact, records) and the causal trace; the evidence, with
+    prompts and outputs, is the sealed artefact `evidence`.
     """
 
     case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="targets")
@@ -137,10 +137,10 @@ class Verification(models.Model):
     passed = models.BooleanField()
     verified_at = models.DateTimeField()
 
+    def __str__(self) -> str:
+        return f"verification of {self.application}"
+
     @property
     def case(self) -> Case:
         """Whose key seals what was measured."""
         return self.application.case
-
-    def __str__(self) -> str:
-        return f"verification of {self.application}"

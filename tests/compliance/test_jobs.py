@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 from datetime import timedelta
 
+import psycopg
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connections
+from django.db import InternalError, OperationalError, connections
 from django.utils import timezone
 
 from compliance import audit, child, faults, jobs, key_files, pause, store, vault
@@ -239,6 +240,14 @@ def test_database_away_is_outlasted_and_then_given_up(monkeypatch, settings) -> 
     asked.clear()
     with pytest.raises(OperationalError):
         faults.when_database_answers(act)
+
+
+def test_session_that_postgresql_ended_for_idling_is_a_database_that_is_away() -> None:
+    ended, wrong = InternalError("idle"), InternalError("current transaction is aborted")
+    ended.__cause__ = psycopg.errors.IdleInTransactionSessionTimeout()
+    wrong.__cause__ = psycopg.errors.InFailedSqlTransaction()
+    assert "database was away" in (faults.hindrance(ended) or "")
+    assert faults.hindrance(wrong) is None
 
 
 @pytest.mark.django_db(transaction=True)

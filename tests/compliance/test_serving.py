@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
-from compliance import registry, serving, store, upkeep
+from compliance import registry, serving, store, upkeep, vault
 from compliance.models import LanguageModel, ModelVersion, Role, VersionState
 from language_models.files import manifest_digest, model_digest, sha256_of
 from tests.compliance import factories
@@ -91,3 +93,27 @@ def test_upkeep_switches_a_link_that_a_crash_left_behind(model: LanguageModel) -
     upkeep.keep_up()
     assert serving.serves(model) == registry.current_model(model).digest
     assert not Path(serving.link(model).readlink()).is_absolute()
+
+
+def test_sweep_removes_what_dead_processes_left_and_nothing_else(model: LanguageModel) -> None:
+    store.put(b"Malee Tanaka", vault.house_key())
+    digest = store.put_dataset(b'{"id":"kept"}')
+    left = [
+        settings.STORE_DIR / "artefacts/aa/.aabb.1234abcd",
+        settings.STORE_DIR / "models/abc.incoming/config.json",
+        settings.STORE_DIR / "datasets/abc.no-key.sealed",
+        settings.CHECKPOINT_DIR / ".000000000001.checkpoint.1234abcd",
+        settings.WORK_DIR / "no-such-job/1/model",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("left behind")
+    assert store.sweep_orphans(set()) == 0  # young: they may belong to somebody who is at work
+    for path in settings.VAR_DIR.rglob("*"):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    before = {path for path in settings.VAR_DIR.rglob("*") if path.is_file()}
+    assert store.sweep_orphans(set()) >= len(left)
+    assert not any(path.exists() for path in left)
+    gone = before - set(settings.VAR_DIR.rglob("*")) - set(left)
+    assert not [path for path in gone if not path.name.startswith(".")]
+    assert store.get_dataset(digest)

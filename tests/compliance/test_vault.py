@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -240,7 +240,8 @@ def test_store_names_a_missing_artefact_without_a_path() -> None:
 def test_dataset_is_sealed_under_a_key_that_goes_with_it() -> None:
     digest = store.put_dataset(factories.PROFILE.encode())
     assert store.get_dataset(digest).decode() == factories.PROFILE
-    sealed = store.dataset_path(digest).read_bytes()
+    (path,) = store.dataset_paths(digest)
+    sealed = path.read_bytes()
     assert b"Malee" not in sealed
     store.remove_dataset(digest)
     with pytest.raises(SealError, match="destroyed"):
@@ -257,3 +258,40 @@ def test_full_disk_leaves_no_half_file(monkeypatch) -> None:
     with pytest.raises(OSError, match="No space"):
         store.put(b"Malee Tanaka", vault.house_key())
     assert {path for path in set(settings.STORE_DIR.rglob("*")) - before if path.is_file()} == set()
+
+
+def test_full_disk_leaves_no_half_key_file(monkeypatch, tmp_path: Path) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        key_files.write_private(tmp_path / "a.key", "secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.django_db
+def test_attempt_that_was_taken_for_dead_cannot_write_over_the_recorded_copy(monkeypatch) -> None:
+    """It wakes up in the middle of its writing, after another one recorded the same version."""
+    records = factories.NOTE.encode() * 3
+    write = store._write_whole
+    recorded: list[str] = []
+
+    def sleeping(path: Path, content: bytes) -> None:
+        monkeypatch.setattr(store, "_write_whole", write)
+        recorded.append(store.put_dataset(records))
+        write(path, content)
+
+    monkeypatch.setattr(store, "_write_whole", sleeping)
+    with transaction.atomic():
+        digest = store.put_dataset(records)
+        # Its session is gone, and with it the row of its key.
+        stale = DataKey.objects.filter(purpose="dataset").latest("created_at")
+        first = DataKey.objects.filter(purpose="dataset").earliest("created_at")
+        first.delete()
+    assert stale.pk != first.pk
+    assert recorded == [digest]
+    assert len(store.dataset_paths(digest)) == 2
+    assert store.get_dataset(digest) == records
+    store.remove_dataset(digest)
+    assert store.dataset_paths(digest) == []
