@@ -4,7 +4,9 @@
 
 The demonstration runs as `make demo` does, with its worker's output, temporary files and cache in
 the installation's folder, so that the scan meets them. The strings are searched before the
-shredding as well: where nothing could be found nothing would be shown.
+shredding as well: where nothing could be found nothing would be shown. Then the same on a
+PostgreSQL cluster of our own, data folder included, before and after `scrub_database`; there the
+strings are the wrapped keys and the blind indexes, which rest in the tables as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 
 from proofs import installations
 from proofs.installations import ROOT, Installation, keep
+from proofs.postgres_cluster import Cluster
 
 
 def _shred() -> None:
@@ -38,6 +41,7 @@ def _shred() -> None:
         found |= {details["name"], details["contact"], details["statement"]}
         found |= {on_file["name"], on_file["native_name"], on_file["email"]}
         found |= {on_file["facts"].get("telephone", ""), case.data_key.wrapped}
+        found |= {case.subject.name_index, case.subject.contact_index}
     sys.stdout.write(json.dumps(sorted(text for text in found if text)) + "\n")
     if sys.argv[2:] == ["--only-tell"]:
         return
@@ -45,9 +49,23 @@ def _shred() -> None:
         shredding.shred(case, actor=SYSTEM, reason="proof")
 
 
-def _scan(place: Installation, canaries: list[str]) -> dict[str, Any]:
+def _finish() -> None:
+    """In the installation of `proofs.scene`: write the documents and close the case."""
+    import django
+
+    django.setup()
+    from compliance import jobs
+    from compliance.models import Case, Job, Role, User
+    from compliance.permissions import staff
+    from compliance.steps import documentation
+
+    jobs.run(Job.objects.get(state="ready").pk)
+    documentation.close(Case.objects.get(), actor=staff(User.objects.get(role=Role.OFFICER)))
+
+
+def _scan(place: Installation, canaries: list[str], *more: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "manage.py", "scan_residues"],
+        [sys.executable, "manage.py", "scan_residues", *more],
         cwd=ROOT,
         env=place.env,
         input="\n".join(canaries) + "\n",
@@ -92,22 +110,51 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
+def measure_postgresql(folder: Path) -> dict[str, Any]:
+    """A closed case on PostgreSQL: its hits in the files of the server, before and after."""
+    (folder / "tmp").mkdir(parents=True)
+    with Cluster() as cluster:
+        cluster.ask("postgres", "ALTER SYSTEM SET wal_recycle = off")
+        cluster.ask("postgres", "SELECT pg_reload_conf()")
+        place = installations.make(
+            "sqlite-filesystem",
+            folder,
+            DATABASE_URL=cluster.url(cluster.new()),
+            BROKER_URL="memory://",
+            TMPDIR=str(folder / "tmp"),
+        )
+        place.run("-m", "proofs.scene", "document")
+        place.run("-m", "proofs.canaries", "finish")
+        canaries = json.loads(place.run("-m", "proofs.canaries", "shred", "--only-tell"))
+        server = ("--folder", str(cluster.folder))
+        hits = {"before": _scan(place, canaries, *server)["hits"]}
+        place.run("-m", "proofs.canaries", "shred")
+        hits["after the shredding"] = _scan(place, canaries, *server)["hits"]
+        place.run("manage.py", "scrub_database")
+        hits["after scrub_database"] = _scan(place, canaries, *server)["hits"]
+        return hits
+
+
 def main() -> int:
     """Run it, print the table, keep the figures."""
-    if sys.argv[1:2] == ["shred"]:
+    if sys.argv[1:2] in (["shred"], ["finish"]):
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-        _shred()
+        _shred() if sys.argv[1] == "shred" else _finish()
         return 0
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder) / "installation")
+        result["postgresql"] = measure_postgresql(Path(folder) / "postgresql")
     for surface, hits in result["after"]["surfaces"].items():
         sys.stdout.write(f"{hits:5} hits after the shredding  {surface}\n")
     sys.stdout.write(
         f"{result['canaries']} strings: {result['before']['hits']} hits before, "
         f"{result['after']['hits']} after; log verifies: {result['log verifies']}\n"
     )
+    for moment, hits in result["postgresql"].items():
+        sys.stdout.write(f"PostgreSQL, {moment}: {hits} hits\n")
     keep("canaries", result)
-    return 0 if result["after"]["hits"] == 0 and result["log verifies"] else 1
+    clean = result["after"]["hits"] == result["postgresql"]["after scrub_database"] == 0
+    return 0 if clean and result["log verifies"] else 1
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from compliance.permissions import PERSON, NotAllowed
 from compliance.statuses import Status
 from compliance.steps import documentation, ending
 from reports.signature import make_demo_certificate
-from reports.transparency_log import open_proof
+from reports.transparency_log import check_pdf, open_proof
 from reports.verify import verify
 from tests.compliance import factories
 
@@ -66,8 +66,10 @@ def test_refusal_names_ground_facts_and_complaint_and_closes() -> None:
     assert "Malee Tanaka" in letter
     assert case.pseudonym in report
     certificate = (settings.KEY_DIR / "signing/certificate.pem").read_bytes()
-    for pdf in pdfs.values():
+    for kind, pdf in pdfs.items():
         assert verify(pdf, certificate).valid
+        # The auditor's program finds record and proof in the signed file, and holds them together.
+        assert f'"kind":"{kind}"' in " ".join(check_pdf(pdf, audit.verifier_key()))
     officer = factories.actor(Role.OFFICER, case.organisation, "closer")
     documentation.close(case, actor=officer)
     case.refresh_from_db()
