@@ -18,6 +18,12 @@ _SQLITE = {
     )
     for act in ("UPDATE", "DELETE")
 }
+# REPLACE deletes without asking the trigger of DELETE.
+_THERE = f"EXISTS (SELECT 1 FROM {TABLE} WHERE seq = NEW.seq)"  # noqa: S608 -- constants
+_SQLITE[f"{TABLE}_no_REPLACE"] = (
+    f"CREATE TRIGGER {TABLE}_no_REPLACE BEFORE INSERT ON {TABLE} WHEN {_THERE} "
+    f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+)
 _FUNCTION = (
     f"CREATE OR REPLACE FUNCTION {TABLE}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
     f"$$ BEGIN RAISE EXCEPTION '{REFUSAL}'; END $$"
@@ -57,7 +63,11 @@ def in_place(connection: Any) -> bool:
     if connection.vendor == "sqlite":
         wanted, query = _SQLITE, "SELECT name FROM sqlite_master WHERE type = 'trigger'"
     else:
-        wanted, query = _POSTGRESQL, "SELECT tgname FROM pg_trigger WHERE tgenabled <> 'D'"
+        wanted = _POSTGRESQL
+        query = (
+            "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A') "  # noqa: S608 -- constants
+            f"AND tgrelid = '{TABLE}'::regclass"
+        )
     with connection.cursor() as cursor:
         cursor.execute(query)
         return set(wanted) <= {row[0] for row in cursor.fetchall()}

@@ -170,17 +170,18 @@ def seen() -> list[Checkpoint]:
 
     Raises LogBroken for one that does not bear the log's signature.
     """
-    key = verifier_key()
-    found = []
-    for path in sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint")):
-        try:
-            found.append(open_checkpoint(path.read_text(encoding="utf-8"), key))
-        except (ProofError, UnicodeDecodeError):
-            raise LogBroken(
-                f"The checkpoint {path.name} is damaged or bears another signature. Restore it "
-                "from a copy, or remove it and say so in the record."
-            ) from None
-    return found
+    verifier_key()  # whether it can be read shall not depend on there being a checkpoint
+    return [_open(path) for path in sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint"))]
+
+
+def _open(path: Path) -> Checkpoint:
+    try:
+        return open_checkpoint(path.read_text(encoding="utf-8"), verifier_key())
+    except (ProofError, UnicodeDecodeError):
+        raise LogBroken(
+            f"The checkpoint {path.name} is damaged or bears another signature. Restore it "
+            "from a copy, or remove it and say so in the record."
+        ) from None
 
 
 def checkpoint() -> str:
@@ -188,10 +189,14 @@ def checkpoint() -> str:
 
     Raises LogBroken instead when the log does not continue the one signed last.
     """
-    with transaction.atomic():
+    # Listed before the size is read: another process may append and sign in between.
+    earlier = sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint"))
+    # Only what is committed is signed: durable refuses to run inside another transaction.
+    with transaction.atomic(durable=True):
         of = size()
         head = root(of)
-        _require_continuation(of)
+        if earlier:
+            _require_continuation(_open(earlier[-1]), of)
     key = verifier_key()
     note = notes.sign(_seed(), key.name, of, head)
     if not _path(of).exists():
@@ -199,11 +204,7 @@ def checkpoint() -> str:
     return note
 
 
-def _require_continuation(of: int) -> None:
-    earlier = sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint"))
-    if not earlier:
-        return
-    last = open_checkpoint(earlier[-1].read_text(encoding="utf-8"), verifier_key())
+def _require_continuation(last: Checkpoint, of: int) -> None:
     if last.size > of:
         raise LogBroken(
             f"The log holds {of} events, but one of {last.size} was signed: events are missing, "

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import InternalError, connection
 from django.utils import timezone
 
-from .faults import DATABASE_AWAY
+from .faults import DATABASE_AWAY, database_is_away
 from .models import Job, JobState
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Beat:
         mine = Job.objects.filter(pk=self.job.pk, fence=self.job.fence, state=JobState.RUNNING)
         try:
             return mine.update(**changes) == 1
-        except DATABASE_AWAY:
+        except (*DATABASE_AWAY, InternalError) as error:
+            if not database_is_away(error):
+                raise
             connection.close()
             return True

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 
@@ -26,6 +26,7 @@ from .confinement import resident
 
 ENGINE = "compliance.engine"
 POLL_SECONDS = 0.2
+CHUNK = 1 << 20
 # Looking at every process of the machine is not free.
 MEMORY_SECONDS = 1.0
 
@@ -100,35 +101,72 @@ def run(request: dict[str, Any], beat: Beat) -> dict[str, Any]:
                     pipe.close()
 
 
-def _listen(process: subprocess.Popen, request: dict[str, Any], beat: Beat) -> dict[str, Any]:
+def _listen(
+    process: subprocess.Popen[bytes], request: dict[str, Any], beat: Beat
+) -> dict[str, Any]:
     if process.stdin is None or process.stdout is None:
         raise StepCrashed("The step's process has no pipes.")
-    try:
-        process.stdin.write(json.dumps(request).encode())
-        process.stdin.close()
-    except BrokenPipeError:
-        raise StepCrashed("The step's process ended before it read its task.") from None
     watch = _Limits(process.pid)
-    descriptor = process.stdout.fileno()
-    os.set_blocking(descriptor, False)
-    buffer = b""
+    unsent = memoryview(json.dumps(request).encode())
+    lines = _Lines()
     with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
+        for pipe, wanted in (
+            (process.stdin, selectors.EVENT_WRITE),
+            (process.stdout, selectors.EVENT_READ),
+        ):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, wanted)
         while True:
             watch()
-            chunk = b""
-            ended = False
-            if selector.select(POLL_SECONDS):
-                chunk = os.read(descriptor, 1 << 20)
-                ended = not chunk
-            *lines, buffer = (buffer + chunk).split(b"\n")
-            progress, result = _read(lines)
+            ready = {key.fileobj for key, _ in selector.select(POLL_SECONDS)}
+            if process.stdin in ready:
+                # A child that is slow to read must not keep the parent from beating.
+                unsent = _send(process.stdin, unsent)
+                if not unsent:
+                    selector.unregister(process.stdin)
+                    process.stdin.close()
+            ended = process.stdout in ready and not lines.take(
+                os.read(process.stdout.fileno(), CHUNK)
+            )
+            progress, result = _read(lines.whole())
             if not beat(progress):
                 raise StepStopped
             if result is not None:
                 return result
             if ended:
                 raise StepCrashed(f"The step's process ended early ({_how(process)}).")
+
+
+def _send(pipe: IO[bytes], unsent: memoryview) -> memoryview:
+    """Write what the pipe takes; returns what is left."""
+    try:
+        return unsent[os.write(pipe.fileno(), unsent[:CHUNK]) :]
+    except BlockingIOError:
+        return unsent
+    except BrokenPipeError:
+        raise StepCrashed("The step's process ended before it read its task.") from None
+
+
+class _Lines:
+    """Whole lines out of chunks; a long answer is joined once, at its end."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.complete: list[bytes] = []
+
+    def take(self, chunk: bytes) -> bool:
+        """Add a chunk; False when it is the end."""
+        first, *rest = chunk.split(b"\n")
+        self.chunks.append(first)
+        for line in rest:
+            self.complete.append(b"".join(self.chunks))
+            self.chunks = [line]
+        return bool(chunk)
+
+    def whole(self) -> list[bytes]:
+        """The lines that are complete by now, once."""
+        complete, self.complete = self.complete, []
+        return complete
 
 
 class _Limits:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
 IDLE_IN_TRANSACTION = "25P03"
+WRONG_QUERY = ("no such", "near ")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
 
 
@@ -37,10 +38,10 @@ def database_is_away(error: BaseException) -> bool:
 
     PostgreSQL tells a session that idled too long in its transaction by another kind (25P03).
     """
-    return isinstance(error, DATABASE_AWAY) or (
-        isinstance(error, InternalError)
-        and getattr(error.__cause__, "sqlstate", None) == IDLE_IN_TRANSACTION
-    )
+    if isinstance(error, InternalError):
+        return getattr(error.__cause__, "sqlstate", None) == IDLE_IN_TRANSACTION
+    # SQLite tells a query that is wrong by the same kind as a disk that is full.
+    return isinstance(error, DATABASE_AWAY) and not str(error).startswith(WRONG_QUERY)
 
 
 def when_database_answers(act: Callable[[], None]) -> None:

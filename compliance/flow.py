@@ -132,9 +132,11 @@ def _no_refusal_pending(case: Case) -> Verdict:
 
 
 def _documents_ready(case: Case) -> Verdict:
-    if case.documents.count() == 2:
-        return Allowed()
-    return Denied("The report and the letter are not written yet.")
+    if case.documents.count() != 2:
+        return Denied("The report and the letter are not written yet.")
+    if case.jobs.filter(state__in=(JobState.READY, JobState.RUNNING)).exists():
+        return Denied("A job of this case is still under way.")
+    return Allowed()
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,17 @@ MOVES: dict[tuple[Status, Status], Move] = {
 
 class FlowError(Exception):
     """The move is not in the table, or somebody else moved the case first."""
+
+
+def locked(case: Case) -> Case:
+    """The same case, brought up to date, its row locked until the transaction ends.
+
+    Every act on a case begins with this: what a page had loaded may be old by now, and everything
+    that locks a case and other rows has to lock the case first (else two acts wait for each other).
+    """
+    list(Case.objects.select_for_update().filter(pk=case.pk).values_list("pk"))
+    case.refresh_from_db()
+    return case
 
 
 def may_move(case: Case, *, to: Status, actor: Actor) -> Verdict:
@@ -257,15 +270,11 @@ def restart_jobs(case: Case, *, actor: Actor) -> None:
     """Start the failed jobs of the case's status again. Raises NotAllowed with the reason."""
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.OFFICER, Role.STEWARD)))
+    case = locked(case)
     kind = JOBS.get(Status(case.status))
-    failed = case.jobs.filter(kind=kind, state__in=(JobState.FAILED, JobState.CANCELLED))
-    latest = {job.target_id: job for job in failed.order_by("created_at")}
-    live = set(
-        case.jobs.filter(kind=kind, state__in=(JobState.READY, JobState.RUNNING)).values_list(
-            "target_id", flat=True
-        )
-    )
-    waiting = [job for target, job in latest.items() if target not in live]
+    newest = {job.target_id: job for job in case.jobs.filter(kind=kind).order_by("created_at")}
+    ended = (JobState.FAILED, JobState.CANCELLED)
+    waiting = [job for job in newest.values() if job.state in ended]
     require(Allowed() if waiting else Denied("No job of this step has failed."))
     for job in waiting:
         jobs.start(JobKind(job.kind), case=case, target=job.target)

@@ -57,12 +57,15 @@ class Step:
     process; the answer, or of a light step what `prepare` said, goes to record, which keeps it in
     one transaction with the note that it was kept. record may be called again with the same result
     when its transaction failed; it may return the digest of an artefact that later steps need.
+    keep: puts large files of the answer into the store first, outside of the transaction, which has
+    to be short; what it returns goes to record.
     """
 
     name: str
     record: Callable[[Job, dict[str, Any]], str | None]
     prepare: Callable[[Job], dict[str, Any]]
     heavy: bool = True
+    keep: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
 class Postponed(Exception):
@@ -119,6 +122,7 @@ def claim(job_id: UUID) -> Job | None:
     with transaction.atomic():
         # The case first, then the job: everything that locks both does so in this order.
         list(Case.objects.select_for_update().filter(jobs=job_id))
+        left_behind = Job.objects.filter(pk=job_id, state=JobState.RUNNING).exists()
         taken = Job.objects.filter(_free(), pk=job_id).update(
             state=JobState.RUNNING,
             fence=F("fence") + 1,
@@ -133,7 +137,8 @@ def claim(job_id: UUID) -> Job | None:
         if taken != 1:
             return None
         job = Job.objects.select_related("case", "target").get(pk=job_id)
-        if job.attempt > 1:
+        # Only what a dead worker left; one that waits for room on a disk is claimed many times.
+        if left_behind:
             audit.record("job.restarted", actor=SYSTEM, case=job.case, attempt=job.attempt)
     return job
 
@@ -193,6 +198,8 @@ def _do(job: Job, step: Step, *, last: bool) -> None:
     result = step.prepare(job)
     if step.heavy:
         result = child.run(result, Beat(job))
+    if step.keep is not None:
+        result = step.keep(result)
     when_database_answers(lambda: _record(job, step, result, last=last))
 
 
@@ -236,12 +243,14 @@ def _again(job: Job, *, seconds: float, stage: str, counted: bool) -> None:
         wait = timezone.now() + timedelta(seconds=seconds)
         with transaction.atomic():
             mine = Job.objects.filter(pk=job.pk, fence=job.fence, state=JobState.RUNNING)
+            given_back: dict[str, Any] = {} if counted else {"attempt": F("attempt") - 1}
             again = mine.update(
-                state=JobState.READY, lease_until=None, not_before=wait, stage=stage[:80]
+                state=JobState.READY,
+                lease_until=None,
+                not_before=wait,
+                stage=stage[:80],
+                **given_back,
             )
-            if not counted:
-                # Also when another worker has it by now: this attempt failed for no fault of it.
-                Job.objects.filter(pk=job.pk, attempt__gt=0).update(attempt=F("attempt") - 1)
         if again:
             # The sweeper rings once `not_before` has come.
             log.info("Job %s waits: %s", job.pk, stage)

@@ -16,6 +16,7 @@ ACTIONS = {
     "identity.code_matched": "Code entered correctly",
     "identity.confirmed": "Identity confirmed",
     "subject.looked_up": "People on file looked up for a case",
+    "subject.searched": "Cases of a person searched",
     "subject.revealed": "Personal data shown to staff",
     "targets.found": "Targets found",
     "measure.proposed": "Measure proposed",
@@ -48,4 +49,13 @@ ACTIONS = {
 }
 
 # What concerns every organisation of an installation.
-OF_THE_HOUSE = ("jobs.paused", "jobs.resumed", "keys.rotated", "log.exported")
+OF_THE_HOUSE = ("jobs.paused", "jobs.resumed", "keys.rotated", "log.exported", "subject.searched")
+# What somebody looked at, without changing anything.
+READS = (
+    "case.read",
+    "subject.looked_up",
+    "subject.searched",
+    "subject.revealed",
+    "document.downloaded",
+    "document.proved",
+)

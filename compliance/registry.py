@@ -264,7 +264,7 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
     if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
     parent: ModelVersion = _parent(version)
-    serving.verify(parent.digest)
+    serving.verify(parent.digest, version.model.organisation.slug)
     if version.children.filter(state=VersionState.CANDIDATE).exists():
         raise NotAllowed("A later change of this version is under way; let it end first.")
     _swap(version, parent)
@@ -289,6 +289,7 @@ def _choose_anew(case: Case, actor: Actor) -> None:
     jobs.cancel(case, actor=actor)
     case.documents.all().delete()
     for version in DatasetVersion.objects.filter(case=case, state=VersionState.CURRENT):
+        store.get_dataset(_parent(version).digest)  # refuses what is not whole
         _swap(version, _parent(version))
     case.targets.filter(affected=True).update(state=TargetState.FOUND)
     case.outcome = ""
@@ -304,15 +305,16 @@ def _applied(case: Case) -> QuerySet[Application]:
 
 def taken_from(case: Case) -> list[str]:
     """Digests of versions that still hold what the case took out, and are not in force."""
-    found = []
-    for application in _applied(case):
-        version = application.version_before
-        kept = type(version).objects.filter(
-            digest=version.digest, state__in=(VersionState.CURRENT, VersionState.CANDIDATE)
-        )
-        if case.outcome == Outcome.FULFILLED and not kept.exists():
-            found.append(version.digest)
-    return sorted(set(found))
+    if case.outcome != Outcome.FULFILLED:
+        return []
+    before = (application.version_before for application in _applied(case))
+    return sorted({version.digest for version in before if not _needed(version)})
+
+
+def purge_closed() -> None:
+    """Remove again what a crash or a full disk kept from being removed when cases were closed."""
+    for case in Case.objects.filter(closed_at__isnull=False, shredded_at__isnull=True):
+        purge(case)
 
 
 def purge(case: Case) -> None:
@@ -343,11 +345,20 @@ def _remove_files(case: Case) -> None:
             store.remove_artefact(application.delta)
 
 
+def _needed(version: ModelVersion | DatasetVersion) -> bool:
+    """Whether a version of this content is in force, under way, or a way back of an open case.
+
+    Another organisation may have registered the same model: rows decide, not this case.
+    """
+    same = type(version).objects.filter(digest=version.digest)
+    in_use = same.filter(state__in=(VersionState.CURRENT, VersionState.CANDIDATE))
+    way_back = same.filter(children__case__isnull=False, children__case__closed_at__isnull=True)
+    return in_use.exists() or way_back.exists()
+
+
 def _remove(version: ModelVersion | DatasetVersion) -> None:
-    """Remove a version's files unless a version in force or under way has the same content."""
-    table = type(version)
-    kept = (VersionState.CURRENT, VersionState.CANDIDATE)
-    if table.objects.filter(digest=version.digest, state__in=kept).exists():
+    """Remove a version's files unless something still needs the same content."""
+    if _needed(version):
         return
     if isinstance(version, ModelVersion):
         store.remove_model(version.digest)

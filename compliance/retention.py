@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
-from . import audit, policy, shredding
+from . import audit, flow, policy, shredding
 from .decisions import require_reasons
+from .log_actions import READS
 from .models import AuditEvent, Case, LegalHold, Organisation, Role
 from .permissions import (
     Actor,
@@ -96,7 +97,8 @@ def _stalled(organisation: Organisation, now: datetime) -> list[Item]:
     quiet = (
         Case.objects.filter(organisation=organisation)
         .exclude(status=Status.CLOSED)
-        .annotate(last=Max("events__at"))
+        # Looking at a case does not move it.
+        .annotate(last=Max("events__at", filter=~Q(events__action__in=READS)))
         .filter(last__lt=now - limit)
         .prefetch_related("holds__placed_by")
         .order_by("last")
@@ -149,7 +151,12 @@ def shred_reviewed(cases: Sequence[Case], *, actor: Actor) -> int:
     for case in cases:
         require(may_shred(case, actor))
     for case in cases:
-        shredding.shred(case, actor=actor, reason="retention ended")
+        shredding.shred(
+            case,
+            actor=actor,
+            reason="retention ended",
+            allowed=lambda current: require(may_shred(current, actor)),
+        )
     return len(cases)
 
 
@@ -159,7 +166,7 @@ def place_hold(case: Case, *, actor: Actor, reason: str) -> LegalHold:
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.LEGAL,)))
     require_reasons(reason)
-    case = Case.objects.select_for_update().get(pk=case.pk)
+    case = flow.locked(case)
     if case.shredded_at is not None:
         raise NotAllowed("The personal data of this case was destroyed already.")
     if hold_of(case) is not None or actor.user is None:
@@ -176,6 +183,7 @@ def lift_hold(case: Case, *, actor: Actor) -> None:
     """End the hold; the case's own period goes on. Raises NotAllowed."""
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.LEGAL,)))
+    flow.locked(case)
     lifted = case.holds.filter(lifted_at__isnull=True).update(
         lifted_at=timezone.now(), lifted_by=actor.user
     )

@@ -35,9 +35,9 @@ def serves(model: LanguageModel) -> str | None:
         return None
 
 
-def verify(digest: str) -> None:
+def verify(digest: str, organisation: str | None = None) -> None:
     """Hash every file of a version. Raises StoreError when missing, changed or taken back."""
-    store.refuse_taken_back(digest)
+    store.refuse_taken_back(digest, organisation)
     folder = store.model_path(digest)
     if not folder.is_dir() or model_digest(folder) != digest:
         raise store.StoreError(
@@ -47,7 +47,7 @@ def verify(digest: str) -> None:
 
 def point(model: LanguageModel, digest: str) -> None:
     """Let the link lead to a version, verified first. Raises StoreError."""
-    verify(digest)
+    verify(digest, model.organisation.slug)
     path = link(model)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -30,35 +30,37 @@ from .permissions import SYSTEM, Actor
 from .statuses import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import QuerySet
 
 log = logging.getLogger(__name__)
 
 
-def shred(case: Case, *, actor: Actor, reason: str) -> None:
+def shred(
+    case: Case,
+    *,
+    actor: Actor,
+    reason: str,
+    allowed: Callable[[Case], object] = lambda case: None,
+) -> None:
     """Destroy the personal data of a case. retention.py decides whether that may be done.
 
-    `reason` is a short code for the log. Doing it twice is fine. Raises ValueError for a case that
-    is not closed.
+    allowed: asked once more under the lock, raises when the case may no longer be destroyed, such
+    as for a hold placed meanwhile. `reason` is a short code for the log. Doing it twice is fine.
+    Raises ValueError for a case that is not closed.
     """
-    if case.status != Status.CLOSED:
-        raise ValueError("only a closed case is shredded")
-    key = DataKey.objects.filter(case=case).first()
-    if key is not None and case.shredded_at is None:
-        tombstones.add(
-            tombstones.Tombstone(
-                case=case.reference,
-                key=str(key.pk),
-                outcome=case.outcome,
-                at=timezone.now().isoformat(timespec="seconds"),
-                versions=registry.taken_from(case),
-            )
-        )
     registry.purge(case)
     with transaction.atomic():
         case = Case.objects.select_for_update().get(pk=case.pk)
+        if case.status != Status.CLOSED:
+            raise ValueError("only a closed case is shredded")
         if case.shredded_at is not None:
             return
+        allowed(case)
+        key = DataKey.objects.filter(case=case).first()
+        if key is not None:
+            _bury(case, key, actor)
         rows = _delete_rows(case)
         if key is not None:
             vault.destroy(str(key.pk))
@@ -67,6 +69,21 @@ def shred(case: Case, *, actor: Actor, reason: str) -> None:
         case.save(update_fields=["shredded_at", "secret_digest"])
         audit.record("case.shredded", actor=actor, case=case, reason=reason, rows=rows)
         transaction.on_commit(lambda: _after(case))
+
+
+def _bury(case: Case, key: DataKey, actor: Actor) -> None:
+    """From here on the case is destroyed, whatever becomes of this process or this database."""
+    tombstones.add(
+        tombstones.Tombstone(
+            case=case.reference,
+            organisation=case.organisation.slug,
+            key=str(key.pk),
+            outcome=case.outcome,
+            at=timezone.now().isoformat(timespec="seconds"),
+            by=actor.reference,
+            versions=registry.taken_from(case),
+        )
+    )
 
 
 def _delete_rows(case: Case) -> int:
@@ -135,11 +152,15 @@ def replay() -> int:
 
     That is so after a backup was restored, or a crash in the middle. Returns how many.
     """
-    outcomes = {stone.case: stone.outcome for stone in tombstones.all_of_them()}
-    back = Case.objects.filter(reference__in=outcomes, shredded_at__isnull=True)
+    stones = {stone.case: stone for stone in tombstones.all_of_them()}
+    back = Case.objects.filter(reference__in=stones, shredded_at__isnull=True)
     for case in back:
-        flow.end_restored(case, outcome=Outcome(outcomes[case.reference]))
-        shred(case, actor=SYSTEM, reason="tombstone")
+        stone = stones[case.reference]
+        with transaction.atomic():
+            # A candidate that came back with the case would keep its model from every later change.
+            registry.discard_candidates(case)
+            flow.end_restored(case, outcome=Outcome(stone.outcome))
+        shred(case, actor=SYSTEM, reason=f"tombstone, decided by {stone.by}")
     return len(back)
 
 

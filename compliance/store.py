@@ -133,13 +133,13 @@ def get_dataset(digest: str) -> bytes:
     return records
 
 
-def refuse_taken_back(digest: str) -> None:
+def refuse_taken_back(digest: str, organisation: str | None = None) -> None:
     """Raise StoreError for a version that a shredded case had changed: a backup brought it back."""
-    stone = tombstones.of_version(digest)
+    stone = tombstones.of_version(digest, organisation)
     if stone is not None:
         raise StoreError(
             f"This version still holds what case {stone.case} took out of it; a backup brought it "
-            "back. Restore the newest backup, or register the model or dataset anew without it."
+            "back. Restore a backup that is newer than the closing of that case."
         )
 
 
@@ -219,7 +219,8 @@ def sweep_orphans(live_jobs: set[str]) -> int:
         *settings.KEY_DIR.rglob(".*.????????"),
     ]
     copies = (settings.STORE_DIR / "datasets").glob("*.sealed")
-    aside += [path for path in copies if not vault.is_open(_key_name(path))]
+    # Not those of unknown keys: they may belong to a newer database than the one restored.
+    aside += [path for path in copies if vault.is_destroyed(_key_name(path))]
     left = [path for path in aside if path.lstat().st_mtime < limit]
     left += [
         path

@@ -26,9 +26,11 @@ class Tombstone:
     """One shredded case: its key, how it had ended, and the versions that hold the person."""
 
     case: str
+    organisation: str
     key: str
     outcome: str
     at: str
+    by: str
     versions: list[str] = field(default_factory=list)
 
 
@@ -64,9 +66,19 @@ def is_destroyed(key: str) -> bool:
     return any(stone.key == key for stone in all_of_them())
 
 
-def of_version(digest: str) -> Tombstone | None:
-    """The tombstone of a case that took something out of this version of a model or dataset."""
-    return next((stone for stone in all_of_them() if digest in stone.versions), None)
+def of_version(digest: str, organisation: str | None) -> Tombstone | None:
+    """The tombstone of a case that took something out of this version of a model or dataset.
+
+    organisation: whose version it is. Another one may use the same model from elsewhere.
+    """
+    return next(
+        (
+            stone
+            for stone in all_of_them()
+            if digest in stone.versions and organisation in (None, stone.organisation)
+        ),
+        None,
+    )
 
 
 def add(stone: Tombstone) -> None:

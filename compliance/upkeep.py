@@ -7,7 +7,7 @@ from importlib import import_module
 
 from django.conf import settings
 
-from . import audit, serving, shredding, store
+from . import audit, registry, serving, shredding, store
 from .faults import DATABASE_AWAY, hindrance
 from .key_files import KeyUnavailable
 from .models import Job, JobState
@@ -15,15 +15,20 @@ from .models import Job, JobState
 log = logging.getLogger(__name__)
 
 
-def keep_up() -> None:
-    """Each part on its own: what hinders one does not hinder the others."""
+def keep_up() -> list[str]:
+    """Each part on its own: what hinders one does not hinder the others. Returns what hindered."""
+    problems = []
     for part in PARTS:
         try:
             part()
         except (audit.LogBroken, KeyUnavailable) as broken:
             log.error("%s", broken)
+            problems.append(str(broken))
         except (*DATABASE_AWAY, OSError) as error:
-            log.warning("Upkeep waits: %s", hindrance(error) or type(error).__name__)
+            reason = hindrance(error) or type(error).__name__
+            log.warning("Upkeep waits: %s", reason)
+            problems.append(reason)
+    return problems
 
 
 def _sweep_files() -> None:
@@ -47,6 +52,7 @@ def _clear_sessions() -> None:
 PARTS = (
     shredding.replay,
     shredding.finish,
+    registry.purge_closed,
     serving.follow_all,
     _sweep_files,
     _clear_sessions,

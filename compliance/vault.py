@@ -15,7 +15,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from . import envelope, key_files, tombstones
@@ -110,6 +110,15 @@ def is_open(name: str | None) -> bool:
     return found.exists() and not tombstones.is_destroyed(str(name))
 
 
+def is_destroyed(name: str | None) -> bool:
+    """Whether a data key of this name is known to be destroyed; one that is unknown is not."""
+    try:
+        found = rows.DataKey.objects.filter(pk=UUID(name or ""), destroyed_at__isnull=False)
+    except ValueError:
+        return False
+    return found.exists() or tombstones.is_destroyed(str(name))
+
+
 def destroy(name: str) -> None:
     """Destroy a data key; one that is destroyed or unknown already is fine.
 
@@ -122,6 +131,7 @@ def destroy(name: str) -> None:
     )
 
 
+@transaction.atomic
 def rotate() -> tuple[str, int]:
     """Wrap every data key anew under a fresh key-encryption key; returns its name and how many.
 
@@ -130,6 +140,10 @@ def rotate() -> tuple[str, int]:
     """
     name = key_files.new_key(kek_folder())
     fresh = key_files.read_key(kek_folder(), name)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            # Waits for keys being made under the former one, so that none is missed.
+            cursor.execute("LOCK TABLE compliance_datakey IN SHARE ROW EXCLUSIVE MODE")
     others = rows.DataKey.objects.filter(destroyed_at__isnull=True).exclude(kek=name)
     changed = 0
     for row in others:

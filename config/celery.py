@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 from . import doorbell
 
@@ -13,4 +14,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 doorbell.install()
 app = Celery("lethe")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+# On the broker's default exchange, so that there is nothing but the queue to declare: a worker that
+# finds an exchange of its own deleted while it binds to it ends (seen with RabbitMQ).
+_name = app.conf.task_default_queue
+app.conf.task_queues = [Queue(_name, Exchange(""), routing_key=_name)]
 app.autodiscover_tasks(["compliance"])
+app.autodiscover_tasks(["compliance"], related_name="watchdog")

@@ -40,10 +40,25 @@ def make_folders(var: Path) -> None:
         (var / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
+def _refuse_half_a_set(folder: Path) -> None:
+    """A key that is missing beside what it made was lost: a new one would hide that."""
+    for missing, made in (
+        ("vault/current", folder.glob("vault/*.key")),
+        ("log/log.key", (*folder.glob("log/log.vkey"), *folder.parent.glob("checkpoints/*"))),
+        ("vault/current", folder.parent.glob("store/*/*")),
+    ):
+        if not (folder / missing).exists() and any(made):
+            sys.exit(
+                f"set-up: keys/{missing} is missing, but was there before. Restore it from the "
+                "backup of the keys; a new one could not read or continue what is there."
+            )
+
+
 def make_keys(folder: Path) -> None:
     """The keys that are missing: of Django, of the vault, and of the log of record."""
     from compliance import checkpoint, key_files
 
+    _refuse_half_a_set(folder)
     write_key(folder / "django.key", secrets.token_urlsafe(50))
     if not (folder / "vault/current").exists():
         key_files.new_key(folder / "vault")

@@ -94,6 +94,7 @@ def failed(job: Job, reason: str) -> None:
 @transaction.atomic
 def close(case: Case, *, actor: Actor) -> Case:
     """Send the letter, stop the clocks, close the case. Raises NotAllowed with the reason."""
+    case = flow.locked(case)
     now = timezone.now()
     case.clocks.filter(met_at__isnull=True).update(met_at=now)
     Document.objects.filter(case=case, kind=DocumentKind.LETTER).update(sent_at=now)

@@ -47,6 +47,7 @@ def propose_refusal(case: Case, *, actor: Actor, ground: str, facts: str) -> Dec
 
     The ground and the facts are told to the person (GDPR Art. 12(4)).
     """
+    case = flow.locked(case)
     require(may_propose_refusal(case, actor))
     require_reasons(facts)
     try:
@@ -68,7 +69,7 @@ def propose_refusal(case: Case, *, actor: Actor, ground: str, facts: str) -> Dec
 @transaction.atomic
 def decide_refusal(decision: Decision, *, actor: Actor, approve: bool, reasons: str) -> Decision:
     """Another person in legal approves the refusal, which ends the case, or returns it."""
-    case = decision.case
+    case = flow.locked(decision.case)
     require(same_organisation(actor, case))
     require_four_eyes(decision, actor)
     require_reasons(reasons)
@@ -95,8 +96,8 @@ def decide_refusal(decision: Decision, *, actor: Actor, approve: bool, reasons: 
 def withdraw(case: Case, *, actor: Actor) -> Case:
     """The person takes the request back; a candidate version is discarded. Raises NotAllowed."""
     require(has_role(actor, (Role.PERSON,)))
-    # The lock first: a job that records its candidate now is seen here, or does not record.
-    case = Case.objects.select_for_update().get(pk=case.pk)
+    # A job that records its candidate now is seen here, or does not record.
+    case = flow.locked(case)
     if case.status not in WITHDRAWABLE:
         raise NotAllowed("The request can no longer be withdrawn: the answer is being written.")
     audit.record("case.withdrawn", actor=actor, case=case)
@@ -108,6 +109,7 @@ def withdraw(case: Case, *, actor: Actor) -> Case:
 @transaction.atomic
 def nothing_found(case: Case, *, actor: Actor) -> Case:
     """The officer confirms that the search found nothing. Raises NotAllowed otherwise."""
+    case = flow.locked(case)
     require(has_role(actor, (Role.OFFICER,)))
     if case.status != Status.TARGETS or not case.targets.exists():
         raise NotAllowed("The search is not finished.")

@@ -48,6 +48,7 @@ def send_code(case: Case, *, actor: Actor, subject_id: str = "") -> IdentityChec
     With several namesakes the officer names one by `subject_id`; with nobody on file the code
     goes to the address given, and the check says so. Raises NotAllowed.
     """
+    case = flow.locked(case)
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.OFFICER,)))
     require(_may_send(case))
@@ -102,7 +103,10 @@ def enter_code(case: Case, code: str) -> None:
     The attempt is counted by one atomic UPDATE, outside any rollback, before the code is compared.
     """
     check = case.identity_checks.order_by("-sent_at").first()
-    if check is None or not _matches(check, code):
+    if check is None or not _counted(check):
+        # Not in the log: it only grows, and a stranger could let it grow.
+        raise NotAllowed(CODE_REFUSED)
+    if not hmac.compare_digest(check.code_digest, _digest(case, code)):
         with transaction.atomic():
             audit.record("identity.code_failed", actor=PERSON, case=case)
         raise NotAllowed(CODE_REFUSED)
@@ -111,7 +115,8 @@ def enter_code(case: Case, code: str) -> None:
         audit.record("identity.code_matched", actor=PERSON, case=case)
 
 
-def _matches(check: IdentityCheck, code: str) -> bool:
+def _counted(check: IdentityCheck) -> bool:
+    """Count the attempt in one UPDATE; False when the code is used, late or tried too often."""
     counted = IdentityCheck.objects.filter(
         pk=check.pk,
         attempts__lt=MAX_ATTEMPTS,
@@ -121,13 +126,13 @@ def _matches(check: IdentityCheck, code: str) -> bool:
         sent_at__lte=timezone.now(),
         case__status=Status.IDENTITY,
     ).update(attempts=F("attempts") + 1)
-    same = hmac.compare_digest(check.code_digest, _digest(check.case, code))
-    return counted == 1 and same
+    return counted == 1
 
 
 @transaction.atomic
 def confirm(case: Case, *, actor: Actor) -> Case:
     """The officer confirms the identity; the search for targets starts. Raises NotAllowed."""
+    case = flow.locked(case)
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.OFFICER,)))
     # The newest alone: an older code may have gone to another person of the same name.

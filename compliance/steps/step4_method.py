@@ -49,7 +49,8 @@ def open_selection(case: Case, *, actor: Actor) -> Case:
 @transaction.atomic
 def propose(target: Target, *, actor: Actor, method: str, reasons: str) -> Decision:
     """Propose a method for one target. Raises NotAllowed with what to do."""
-    case = target.case
+    case = flow.locked(target.case)
+    target.case = case
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.OFFICER,)))
     require(_in_status(case, Status.METHOD))
@@ -97,6 +98,7 @@ def submit(case: Case, *, actor: Actor) -> Case:
 @transaction.atomic
 def approve(case: Case, *, actor: Actor, reasons: str) -> Case:
     """Approve every pending measure; the application starts. Raises NotAllowed."""
+    case = flow.locked(case)
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.LEGAL,)))
     require(_in_status(case, Status.APPROVAL))
@@ -119,6 +121,7 @@ def approve(case: Case, *, actor: Actor, reasons: str) -> Case:
 @transaction.atomic
 def send_back(case: Case, *, actor: Actor, reasons: str) -> Case:
     """Return the proposals to the officer with reasons. Raises NotAllowed."""
+    case = flow.locked(case)
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.LEGAL,)))
     require(_in_status(case, Status.APPROVAL))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -185,11 +184,19 @@ def record(job: Job, result: dict[str, Any]) -> None:
         flow.move(target.case, to=Status.VERIFICATION, actor=SYSTEM)
 
 
-def _keep_model(target: Target, application: Application, result: dict[str, Any]) -> ModelVersion:
+def keep(result: dict[str, Any]) -> dict[str, Any]:
+    """Put what was made into the store: named by its content, so that doing it again is fine."""
+    if "records" in result:
+        return result | {"digest": store.put_dataset(result["records"].encode())}
     delta = Path(result["delta"])
-    application.delta = store.put_sealed(delta.read_bytes())
-    transaction.on_commit(lambda: delta.unlink(missing_ok=True))
+    kept = store.put_sealed(delta.read_bytes())
     store.adopt_model(Path(result["folder"]), result["digest"])
+    delta.unlink()
+    return result | {"delta": kept}
+
+
+def _keep_model(target: Target, application: Application, result: dict[str, Any]) -> ModelVersion:
+    application.delta = result["delta"]
     version = ModelVersion.objects.create(
         model=target.language_model,
         digest=result["digest"],
@@ -208,7 +215,7 @@ def _keep_dataset(
 ) -> DatasetVersion:
     version = DatasetVersion.objects.create(
         dataset=target.training_data,
-        digest=store.put_dataset(result["records"].encode()),
+        digest=result["digest"],
         records=result["count"],
         parent=application.dataset_before,
         state=VersionState.CANDIDATE,
@@ -230,4 +237,4 @@ def failed(job: Job, reason: str) -> None:
     flow.move(job.case, to=Status.METHOD, actor=SYSTEM, reason="measure not reached")
 
 
-STEPS = (Step("freeze", freeze, plan, heavy=False), Step("change", record, prepare))
+STEPS = (Step("freeze", freeze, plan, heavy=False), Step("change", record, prepare, keep=keep))

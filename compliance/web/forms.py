@@ -200,14 +200,20 @@ class CodeForm(Form):
 class FilterForm(Form):
     """The queue's filter; an empty field filters nothing."""
 
-    q = forms.CharField(
-        label="Reference, or exact name or e-mail",
-        required=False,
-        max_length=254,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
+    q = forms.CharField(label="Reference", required=False, max_length=40, widget=forms.TextInput)
     status = forms.ChoiceField(
         label="Status", required=False, choices=[("", "All statuses"), *Status.choices]
+    )
+
+
+class FindForm(Form):
+    """A person whose cases are looked for; sent by POST, so that it stands in no address."""
+
+    person = forms.CharField(
+        label="Exact name or e-mail of a person",
+        max_length=254,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": "Enter a name or an e-mail address."},
     )
 
 

@@ -116,7 +116,7 @@ def decide_measures(request: StaffRequest, reference: str) -> HttpResponse:
     case = queries.find_case(request.organisation, reference)
     form = ReasonsForm(request.POST, prefix="measures")
     approve = request.POST.get("decision") == "approve"
-    if request.POST.get("seen", seen(case)) != seen(case):
+    if request.POST.get("seen") != seen(case):
         form.add_error(None, CHANGED)
     if form.is_valid():
         decide = step4_method.approve if approve else step4_method.send_back
@@ -143,7 +143,7 @@ def decide_refusal(request: StaffRequest, reference: str) -> HttpResponse:
     if decision is None:
         messages.error(request, "This refusal was decided already.")
         return redirect("legal:approval", reference)
-    if request.POST.get("seen", seen(case)) != seen(case):
+    if request.POST.get("seen") != seen(case):
         form.add_error(None, CHANGED)
     if form.is_valid():
         try:

@@ -15,14 +15,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from compliance import audit, flow
+from compliance import audit, flow, subjects
 from compliance.models import Case, Document, DocumentKind, Role, Target
 from compliance.statuses import Status
 from compliance.steps import documentation, ending, step2_identity, step4_method
 
 from . import actions, case_view, queries
 from .access import REFUSALS, StaffRequest, attempt, note_read, staff_page, words
-from .forms import FilterForm, PersonForm, ProposeForm, RefusalForm, RevealForm
+from .forms import FilterForm, FindForm, PersonForm, ProposeForm, RefusalForm, RevealForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def queue(request: StaffRequest) -> HttpResponse:
     given = form.cleaned_data if form.is_valid() else {}
     found = cases.filter(wanted[tab])
     if given.get("q"):
-        found = found.filter(queries.named(request.organisation, given["q"]))
+        found = found.filter(reference__icontains=given["q"].strip())
     if given.get("status"):
         found = found.filter(status=given["status"])
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
@@ -64,10 +64,28 @@ def queue(request: StaffRequest) -> HttpResponse:
             ],
             "tab": tab,
             "filter": form,
+            "find": FindForm(),
             "filtered": bool(given.get("q") or given.get("status")),
             "page": page,
             "rows": [queries.row(case) for case in page],
         },
+    )
+
+
+@staff_page(*ACTING)
+@require_POST
+def find(request: StaffRequest) -> HttpResponse:
+    """Cases of a person by keyed digest; that somebody searched is an event of the log."""
+    form = FindForm(request.POST)
+    rows = []
+    if form.is_valid():
+        same = subjects.cases_of(request.organisation, form.cleaned_data["person"])
+        found = queries.cases(request.organisation).filter(pk__in=same.values("pk"))
+        rows = [queries.row(case) for case in found]
+        with transaction.atomic():
+            audit.record("subject.searched", actor=request.actor, found=len(rows))
+    return render(
+        request, "officer/found.html", {"form": form, "rows": rows, "asked": form.is_valid()}
     )
 
 
@@ -126,7 +144,7 @@ def _case_page(
             "live": any(job.state in queries.LIVE for job in jobs) and not revealed,
             "people": people,
             "checks": found.identity_checks.select_related("confirmed_by").order_by("-sent_at"),
-            "on_file": case_view.on_file_name(found),
+            "on_file": case_view.on_file_name(found) if request.actor.role in ACTING else "",
             "now": timezone.now(),
             "revealed": revealed,
             "reveal": reveal or RevealForm(),

@@ -10,7 +10,7 @@ from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
-from compliance import store, subjects
+from compliance import store
 from compliance.log_actions import ACTIONS, OF_THE_HOUSE
 from compliance.models import (
     AuditEvent,
@@ -130,13 +130,6 @@ def waits_for(case: Any) -> str:
 def waiting_for(role: Role) -> Q:
     """The filter of “waiting for me”."""
     return WAITS_FOR_LEGAL if role == Role.LEGAL else WAITS_FOR_OFFICER
-
-
-def named(organisation: Organisation, words: str) -> Q:
-    """Cases of a reference, or of a person by exact name or address (keyed digests)."""
-    plain = words.strip()
-    people = subjects.cases_of(organisation, plain).values("pk")
-    return Q(reference__icontains=plain) | Q(pk__in=people)
 
 
 def find_case(organisation: Organisation, reference: str) -> Case:

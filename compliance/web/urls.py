@@ -19,6 +19,7 @@ public_pages = [
 
 officer_pages = [
     path("", officer.queue, name="queue"),
+    path("find/", officer.find, name="find"),
     path("<str:reference>/", officer.case, name="case"),
     path("<str:reference>/reveal/", officer.reveal, name="reveal"),
     path("<str:reference>/code/", officer.send_code, name="send_code"),

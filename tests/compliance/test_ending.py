@@ -68,7 +68,8 @@ def test_legal_cannot_approve_a_refusal_of_their_own() -> None:
 @pytest.mark.parametrize("status", [Status.VERIFICATION, Status.APPLICATION, Status.CLOSED])
 def test_refusal_is_too_late_once_a_change_is_approved(status: Status) -> None:
     case = factories.case(factories.organisation())
-    case.status = status
+    outcome = Outcome.FULFILLED if status == Status.CLOSED else ""
+    Case.objects.filter(pk=case.pk).update(status=status, outcome=outcome)
     officer = factories.actor(Role.OFFICER, case.organisation)
     with pytest.raises(NotAllowed, match="can no longer be refused"):
         ending.propose_refusal(case, actor=officer, ground="legal_claims", facts=FACTS)

@@ -143,7 +143,9 @@ def test_destroyed_key_opens_nothing_and_leaves_other_cases_alone() -> None:
 @pytest.mark.django_db
 def test_tombstone_closes_a_key_that_a_backup_brought_back(keys: Path) -> None:
     case = factories.case(factories.organisation())
-    stone = tombstones.Tombstone(case.reference, str(case.data_key.pk), "withdrawn", "2026-11-22")
+    stone = tombstones.Tombstone(
+        case.reference, "bank", str(case.data_key.pk), "withdrawn", "2026-11-22", "legal u-1"
+    )
     tombstones.add(stone)
     tombstones.add(stone)
     assert tombstones.path().read_text().count("\n") == 1

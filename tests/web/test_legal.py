@@ -9,6 +9,7 @@ from compliance.models import DecisionOutcome, Outcome, Role
 from compliance.permissions import staff
 from compliance.statuses import Status
 from compliance.steps import ending
+from compliance.web import legal
 from tests.web import factories
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +32,8 @@ def lawyer(client, place):
 def decide(client, case, what: str, decision: str, reasons: str = factories.REASONS):
     url = reverse(f"legal:decide_{what}", args=[case.reference])
     prefix = "measures" if what == "measures" else "refusal"
-    return client.post(url, {f"{prefix}-reasons": reasons, "decision": decision}, follow=True)
+    given = {f"{prefix}-reasons": reasons, "decision": decision, "seen": legal.seen(case)}
+    return client.post(url, given, follow=True)
 
 
 def refusal(case, account):

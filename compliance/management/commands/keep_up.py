@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from compliance import upkeep
 
@@ -16,5 +16,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        upkeep.keep_up()
-        self.stdout.write("Done. What could not be done is told above.")
+        problems = upkeep.keep_up()
+        if problems:
+            raise CommandError("Not all could be done. " + " ".join(problems))
+        self.stdout.write("Done.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import time
@@ -16,6 +17,12 @@ from compliance.services import celery_worker, stop, web_server
 if TYPE_CHECKING:
     import subprocess
     from argparse import ArgumentParser
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+# A process that ends sooner would end again: its settings are wrong.
+SOON_SECONDS = 10.0
 
 
 class Command(BaseCommand):
@@ -36,23 +43,42 @@ class Command(BaseCommand):
         self.stdout.write(f"E-mails are written to {settings.MAIL_DIR}")
         self.stdout.flush()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        running = [web_server(options["bind"]), celery_worker(options["workers"])]
+        kept = [
+            _Kept("web server", lambda: web_server(options["bind"])),
+            _Kept("worker", lambda: celery_worker(options["workers"])),
+        ]
         try:
-            _watch(running)
+            while True:
+                time.sleep(0.5)
+                for process in kept:
+                    process.keep()
         except KeyboardInterrupt:
             self.stdout.write("Ending.")
         finally:
-            for process in running:
-                stop(process)
+            for process in kept:
+                stop(process.process)
 
 
-def _watch(running: list[subprocess.Popen]) -> None:
-    """Wait until one ends; both are needed."""
-    while True:
-        for process in running:
-            if process.poll() is not None:
-                raise CommandError(
-                    f"The web server or the worker ended with status {process.returncode}. "
-                    "Is the port taken, or the broker away? See the lines above."
-                )
-        time.sleep(0.5)
+class _Kept:
+    """A process that is started anew when it ends, unless it ends at once."""
+
+    def __init__(self, name: str, start: Callable[[], subprocess.Popen]) -> None:
+        self.name = name
+        self.start = start
+        self.begin()
+
+    def begin(self) -> None:
+        self.process = self.start()
+        self.begun = time.monotonic()
+
+    def keep(self) -> None:
+        """Start it anew if it ended. Raises CommandError when that would only end again."""
+        if self.process.poll() is None:
+            return
+        if time.monotonic() - self.begun < SOON_SECONDS:
+            raise CommandError(
+                f"The {self.name} ended with status {self.process.returncode}. "
+                "Is the port taken, or the broker away? See the lines above."
+            )
+        log.warning("The %s ended (%s); it is started anew.", self.name, self.process.returncode)
+        self.begin()
