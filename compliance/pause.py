@@ -1,4 +1,7 @@
-"""Pause all jobs: a flag in the database, honoured before a job is taken and between its steps."""
+"""Pause all jobs: a flag in the database, honoured before a job is taken and between its steps.
+
+It stops the jobs of the whole installation, of every organisation: the machines are shared.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def in_force() -> JobPause | None:
 def pause(*, actor: Actor, reason: str) -> JobPause:
     """Let no job begin and no job go on past the step it is in. Raises NotAllowed.
 
-    `reason` stands on every page and in the log: no personal data.
+    `reason` stands beside waiting jobs and on the stewards' page: no personal data.
     """
     require(has_role(actor, MAY_PAUSE))
     if not reason.strip() or len(reason) > LONGEST_REASON:

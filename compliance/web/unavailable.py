@@ -24,7 +24,7 @@ TOLD = (KeyUnavailable, SealError, StoreError, LogBroken)
 
 
 class Unavailable:
-    """Answers 503 where the installation cannot serve; nothing was changed by such a request."""
+    """Answers 503 where the installation cannot serve; its transaction undoes what was begun."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.models import Decision, DecisionOutcome, Job, JobState, Role
+from compliance.models import AuditEvent, Decision, DecisionOutcome, Job, JobState, Role
 from compliance.permissions import staff
 from compliance.statuses import Status
 from compliance.steps import ending
@@ -347,3 +348,17 @@ def test_unknown_document_is_not_there(client, place, officer):
     for kind in ("report", "invoice"):
         url = reverse("officer:document", args=[case.reference, kind])
         assert client.get(url).status_code == 404
+
+
+def test_cases_of_a_person_are_found_by_exact_name_and_the_search_is_logged(client, place, officer):
+    case, _ = factories.received(place)
+    url = reverse("officer:find")
+    name = case.subject.details["name"]
+    text = client.post(url, {"person": name.upper()}).content.decode()
+    assert case.reference in text
+    assert case.reference not in client.post(url, {"person": "Somebody Else"}).content.decode()
+    assert "Enter a name" in client.post(url, {}).content.decode()
+    assert client.get(url, {"person": name}).status_code == 405
+    searched = AuditEvent.objects.filter(action="subject.searched")
+    assert [json.loads(event.leaf)["facts"]["found"] for event in searched] == [1, 0]
+    assert name not in "".join(event.leaf for event in searched)
