@@ -16,6 +16,8 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from .durable import write_whole
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -73,30 +75,8 @@ def current_name(folder: Path) -> str:
 
 
 def write_private(path: Path, content: str) -> None:
-    """Write a file of mode 0600 whole: aside, synced, renamed, folder synced."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(path)
-        sync_folder(path.parent)
-    except OSError:
-        # A full disk must not be filled further by what did not fit.
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Write a key file whole, readable by its owner alone."""
+    write_whole(path, content.encode())
 
 
 def new_key(folder: Path) -> str:

@@ -16,7 +16,7 @@ from django.conf import settings
 from language_models.files import model_digest
 
 from . import store
-from .key_files import sync_folder
+from .durable import sync_folder
 from .models import LanguageModel, ModelVersion, VersionState
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from . import envelope, tombstones, vault
-from .key_files import sync_folder
+from .durable import sync_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,28 +56,12 @@ def dataset_paths(digest: str) -> list[Path]:
     return sorted((settings.STORE_DIR / "datasets").glob(f"{digest}.*.sealed"))
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.rename(path)
-        sync_folder(path.parent)
-    except OSError:
-        # A full disk must not be filled further by what did not fit.
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def put_sealed(sealed: bytes) -> str:
     """Keep bytes that are sealed already; returns their digest."""
     digest = hashlib.sha256(sealed).hexdigest()
     path = artefact_path(digest)
     if not path.exists():
-        _write_whole(path, sealed)
+        write_whole(path, sealed)
     return digest
 
 
@@ -112,7 +95,7 @@ def put_dataset(records: bytes) -> str:
     if not _readable(digest):
         key = vault.new_dataset_key()
         path = settings.STORE_DIR / "datasets" / f"{digest}.{key.id}.sealed"
-        _write_whole(path, vault.seal(records, key))
+        write_whole(path, vault.seal(records, key))
     return digest
 
 

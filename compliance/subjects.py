@@ -57,14 +57,3 @@ def cases_of(organisation: Organisation, identifier: str) -> QuerySet[Case]:
     index = blind_index(identifier)
     found = Case.objects.filter(organisation=organisation)
     return found.filter(subject__name_index=index) | found.filter(subject__contact_index=index)
-
-
-def earlier_cases(case: Case) -> QuerySet[Case]:
-    """Other cases from the same address (GDPR Art. 12(5): repetitive requests)."""
-    return (
-        Case.objects.filter(
-            organisation=case.organisation, subject__contact_index=case.subject.contact_index
-        )
-        .exclude(pk=case.pk)
-        .order_by("received_at")
-    )

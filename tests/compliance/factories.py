@@ -7,11 +7,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from compliance import store, vault
+from compliance import jobs, store, vault
 from compliance.models import (
     Case,
     Dataset,
     IdentityCheck,
+    Job,
+    JobKind,
     Kind,
     LanguageModel,
     ModelVersion,
@@ -25,6 +27,7 @@ from compliance.models import (
 )
 from compliance.permissions import Actor, staff
 from compliance.registry import register_dataset
+from compliance.statuses import Status
 from compliance.steps import step1_intake
 from search.profiles import profiles
 
@@ -136,3 +139,15 @@ def target(of_case: Case, of_model: LanguageModel, facts: dict[str, int]) -> Tar
         evidence=store.put_json([], vault.key_of(of_case)),
         found_at=timezone.now(),
     )
+
+
+def search(records: str = PROFILE + NOTE, **changes: Any) -> Job:
+    """A case whose identity is confirmed, with its search waiting; one dataset, no model."""
+    bank = organisation()
+    dataset(bank, records)
+    of_case = case(bank, **changes)
+    found = NOBODY if changes else MALEE
+    of_case.subject.on_file = found
+    of_case.subject.save()
+    Case.objects.filter(pk=of_case.pk).update(status=Status.TARGETS)
+    return jobs.start(JobKind.FIND, case=Case.objects.get(pk=of_case.pk))

@@ -42,12 +42,12 @@ def test_memory_error_ends_the_step_with_its_reason() -> None:
         _ask("Memory Error")
 
 
-def test_parent_ends_a_child_that_holds_too_much(settings, monkeypatch) -> None:
+def test_parent_ends_a_child_that_holds_too_much(monkeypatch) -> None:
     # Beside an accelerator the child takes no limit of its own; the parent watches.
-    settings.JOB_MEMORY_GIB = 0.001
     monkeypatch.setattr(child, "MEMORY_SECONDS", 0.0)
-    monkeypatch.setattr(child, "memory_limit", lambda: 1 << 20)
-    with pytest.raises(child.StepFailed, match=r"passed its memory limit|more memory than"):
+    told = iter([GIB])  # what the child is told first; the parent's own limit is small
+    monkeypatch.setattr(child, "memory_limit", lambda: next(told, 1 << 20))
+    with pytest.raises(child.StepFailed, match="passed its memory limit"):
         _ask("Hanging Forever")
 
 
@@ -128,3 +128,33 @@ def test_hindrances_are_the_machines_and_nothing_else() -> None:
     assert "input/output" in (machine.hindrance(OSError(5, "x")) or "")
     assert machine.hindrance(FileNotFoundError(2, "x")) is None
     assert machine.hindrance(ValueError("x")) is None
+
+
+def test_child_that_does_not_read_meets_its_time_limit_and_the_parent_beats(
+    monkeypatch, settings, tmp_path: Path
+) -> None:
+    (tmp_path / "stuck.py").write_text("import time\ntime.sleep(30)\n")
+    settings.BASE_DIR = tmp_path
+    settings.JOB_TIME_LIMIT_SECONDS = 2
+    monkeypatch.setattr(child, "ENGINE", "stuck")
+    beats = []
+    begun = time.monotonic()
+    with pytest.raises(child.StepFailed, match="time limit"):
+        child.run({"records": "x" * 500_000}, lambda _progress: not beats.append(1))
+    assert time.monotonic() - begun < 8
+    assert len(beats) > 3
+
+
+def test_long_answer_is_read_in_a_time_that_grows_with_its_length(
+    monkeypatch, settings, tmp_path: Path
+) -> None:
+    size = 60_000_000
+    (tmp_path / "long.py").write_text(
+        "import json, sys\nsys.stdin.read()\n"
+        f"print(json.dumps({{'result': {{'r': 'x' * {size}}}}}))\n"
+    )
+    settings.BASE_DIR = tmp_path
+    monkeypatch.setattr(child, "ENGINE", "long")
+    begun = time.monotonic()
+    assert len(child.run({}, lambda _progress: True)["r"]) == size
+    assert time.monotonic() - begun < 10

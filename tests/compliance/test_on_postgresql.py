@@ -20,8 +20,8 @@ from proofs.installations import POSTGRES, RABBITMQ, REDIS
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "tests/compliance"
-CORE = ("jobs", "audit", "vault", "retention", "shredding", "serving", "step2_identity")
-SET_UPS = {"redis": (REDIS, CORE), "rabbitmq": (RABBITMQ, ("jobs",))}
+CORE = ("jobs", "faults", "audit", "vault", "retention", "shredding", "serving", "step2_identity")
+SET_UPS = {"redis": (REDIS, CORE), "rabbitmq": (RABBITMQ, ("jobs", "faults"))}
 
 
 @pytest.mark.xdist_group("heavy")

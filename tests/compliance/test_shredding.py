@@ -13,10 +13,20 @@ import pytest
 from django.conf import settings
 from django.core import serializers
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from compliance import audit_check, registry, retention, shredding, store, tombstones, upkeep, vault
+from compliance import (
+    audit,
+    audit_check,
+    registry,
+    retention,
+    shredding,
+    store,
+    tombstones,
+    upkeep,
+    vault,
+)
 from compliance.envelope import SealError
 from compliance.models import (
     Case,
@@ -34,6 +44,7 @@ from compliance.models import (
 from compliance.permissions import SYSTEM, NotAllowed
 from compliance.secret import find_case
 from compliance.statuses import Status
+from reports.transparency_log import ProofError, check_consistency
 from tests.web import factories
 
 if TYPE_CHECKING:
@@ -220,8 +231,17 @@ def test_keep_up_after_a_restore(capsys) -> None:
 
 
 def test_export_is_checked_without_us(tmp_path: Path, capsys) -> None:
-    _closed()
+    case, _ = _closed()
+    audit.checkpoint()
+    with transaction.atomic():
+        audit.record("case.read", actor=SYSTEM, case=case)
     call_command("export_log", tmp_path / "log")
+    older, newer = sorted((tmp_path / "log").glob("*.checkpoint"))
+    grown = (tmp_path / f"log/{older.stem}-{newer.stem}.path").read_bytes()
+    lines = check_consistency(older.read_bytes(), newer.read_bytes(), grown, audit.verifier_key())
+    assert lines
+    with pytest.raises(ProofError):
+        check_consistency(older.read_bytes(), newer.read_bytes(), b"", audit.verifier_key())
     command = capsys.readouterr().out.splitlines()[1]
     done = subprocess.run(
         [sys.executable, "-I", *shlex.split(command)[1:]],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ class Command(BaseCommand):
         notes = sorted(settings.CHECKPOINT_DIR.glob("*.checkpoint"))
         for note in notes:
             shutil.copy(note, folder)
+        self._prove_growth(folder)
         (folder / "log.vkey").write_text(audit.verifier_key_text())
         shutil.copy(transparency_log.__file__, folder)
         given = " ".join(f"--checkpoint {note.name}" for note in notes[-1:])
@@ -52,3 +55,13 @@ class Command(BaseCommand):
             f"Check it there, with Python and the package cryptography:\n  "
             f"python3 transparency_log.py log leaves.jsonl --key log.vkey {given}"
         )
+
+    def _prove_growth(self, folder: Path) -> None:
+        """Between two checkpoints that follow each other: that the later log continues the earlier.
+
+        For whoever holds checkpoints and not the leaves (RFC 6962 §2.1.2).
+        """
+        sizes = [checkpoint.size for checkpoint in audit.seen()]
+        for old, new in pairwise(sizes):
+            path = (base64.b64encode(node).decode() + "\n" for node in audit.consistency(old, new))
+            (folder / f"{old:012d}-{new:012d}.path").write_text("".join(path))
