@@ -29,7 +29,8 @@ KEK = bytes(reversed(range(32)))
 @pytest.fixture
 def keys(settings, tmp_path: Path) -> Path:
     """Key files of this test's own."""
-    shutil.copytree(settings.KEY_DIR, tmp_path / "keys")
+    others = shutil.ignore_patterns("tombstones")  # of other tests
+    shutil.copytree(settings.KEY_DIR, tmp_path / "keys", ignore=others)
     settings.KEY_DIR = tmp_path / "keys"
     vault._unwrapped.clear()
     return tmp_path / "keys/vault"
