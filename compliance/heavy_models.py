@@ -117,7 +117,7 @@ def _trace(
     wordings: dict[str, Any],
     report: Report,
 ) -> dict[str, Any]:
-    from editing.rome import TRACED_WORDINGS
+    from editing.located import TRACED_WORDINGS
     from language_models.tracing import TraceCase, trace
 
     report("Tracing where the facts are", 0, 1)
@@ -182,7 +182,8 @@ def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _edit(lm: LanguageModel, request: dict[str, Any], report: Report) -> Any:
-    from editing import EditRequest, RomeConfig, edit
+    from editing import EditRequest, edit
+    from editing.rome import RomeConfig
 
     wordings, person = request["wordings"], request["person"]
     requests = [

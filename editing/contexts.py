@@ -2,113 +2,161 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.generation import encode, generate, pad_right
-from language_models.moments import keys as mlp_keys
-from language_models.positions import fill, locate
+from language_models.moments import hooked
+from language_models.positions import fill, locate, with_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from editing.located import LocatedConfig
     from editing.requests import EditRequest
-    from editing.rome import RomeConfig
     from language_models.checkpoint import LanguageModel
     from language_models.tracing import Site
 
 # The prompt whose prediction is to stay (ROME, section 3.1).
 ESSENCE = "{} is a"
 # Openings from which the model writes texts of its own (MEMIT's code uses the same).
+ROWS_PER_PASS = 128
 OPENINGS = ("The", "Therefore", "Because", "I", "You")
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """Token rows of prompt and target; the bare prompt is row 0.
+    """Token rows of prompt and target, each once; the bare prompt is row 0.
 
     starts: index of the first target token per row. positions: the edited token per row.
-    keys: inputs of the edited projection there, as the mean over the contexts of each wording,
-    (wordings, d_ff). essence: "{subject} is a" with its
-    own edited position.
+    counts: how often each row occurred. groups: which wording, so which key, each belongs to.
+    essence: "{subject} is a" with its own edited position.
     """
 
-    rows: list[list[int]]
-    starts: list[int]
-    positions: list[int]
-    keys: torch.Tensor
-    essence: tuple[list[int], int]
+    rows: tuple[tuple[int, ...], ...]
+    starts: tuple[int, ...]
+    positions: tuple[int, ...]
+    counts: tuple[int, ...]
+    groups: tuple[int, ...]
+    essence: tuple[tuple[int, ...], int]
+
+    @property
+    def reads(self) -> list[list[int]]:
+        """Per row the tokens up to the edited one."""
+        return [list(row[: at + 1]) for row, at in zip(self.rows, self.positions, strict=True)]
 
 
-def contexts(lm: LanguageModel, request: EditRequest, config: RomeConfig, site: Site) -> Contexts:
+def contexts(
+    lm: LanguageModel, request: EditRequest, config: LocatedConfig, site: Site
+) -> Contexts:
     """Return all contexts of a request: each wording bare and after one lead-in, in turn.
 
-    Without paraphrases and lead-ins, texts sampled from the model come before the prompt.
+    A request without paraphrases has its one prompt after every lead-in (ROME, section 3.1).
+    Equal rows are kept once and counted, so the loss is the same and costs less.
     """
-    rows, starts, positions, read, wording_of = [], [], [], [], []
-    for number, wording in enumerate(request.wordings):
-        for before in _before(lm, request, config, number):
-            template = before + wording
-            ids, start = with_target(lm, fill(template, request.subject), request.target)
-            at = _position(lm, template, request.subject, site)
-            rows.append(ids)
-            starts.append(start)
-            positions.append(at)
-            read.append(ids[: at + 1])
-            wording_of.append(number)
-    found = last_keys(lm, read, site.layer).double()
-    of = torch.tensor(wording_of, device=found.device)
-    keys = torch.stack([found[of == n].mean(dim=0) for n in range(len(request.wordings))])
+    found: Counter[tuple[tuple[int, ...], int, int, int]] = Counter()
+    texts = [(n, before) for n in range(len(request.wordings))
+             for before in _before(request, config, n)]  # fmt: skip
+    for number, before in texts:
+        template = before + request.wordings[number]
+        ids, start = with_target(lm, fill(template, request.subject), request.target)
+        found[tuple(ids), start, _position(lm, template, request.subject, site), number] += 1
     essence = locate(lm, ESSENCE, request.subject).ids
     at = _position(lm, ESSENCE, request.subject, site)
-    return Contexts(rows, starts, positions, keys, (essence, at))
+    rows, starts, positions, groups = zip(*found, strict=True)
+    return Contexts(rows, starts, positions, tuple(found.values()), groups, (tuple(essence), at))
 
 
-def _before(lm: LanguageModel, request: EditRequest, config: RomeConfig, number: int) -> list[str]:
-    """Return what stands before wording `number`, nothing first."""
-    if config.lead_ins:
-        return list(dict.fromkeys(["", config.lead_ins[number % len(config.lead_ins)]]))
-    if len(request.wordings) > 1 or not config.prefixes:
-        return [""]
-    sampled = own_texts(lm, count=config.prefixes, tokens=8, seed=config.seed)
-    # "{}" in a sampled text would be taken for the place of the name.
-    return ["", *(text.replace("{}", "") + ". " for text in sampled)]
+def context_keys(
+    lm: LanguageModel, found: Sequence[Contexts], layer: int, *, bare_half: bool = False
+) -> list[torch.Tensor]:
+    """Return per request its keys at `layer` as means over each wording's rows: (wordings, d_ff).
+
+    All rows of all requests are read together; equal ones once. bare_half: the bare prompt
+    counts as much as all the others of its wording together (MEMIT's code).
+    """
+    module = parts(lm.model).mlp_out(layer).module
+    keys = rows_at_edits(lm, found, module, of_input=True).double()
+    means, at = [], 0
+    for one in found:
+        means.append(group_means(keys[at : at + len(one.rows)], one, bare_half=bare_half))
+        at += len(one.rows)
+    return means
 
 
-def with_target(lm: LanguageModel, prompt: str, target: str) -> tuple[list[int], int]:
-    """Return the ids of prompt and target and the index of the target's first token."""
-    between = "" if prompt[-1].isspace() else " "
-    encoded = lm.tokenizer(prompt + between + target, return_offsets_mapping=True)
-    ends = [end for _, end in encoded["offset_mapping"]]
-    start = next(index for index, end in enumerate(ends) if end > len(prompt))
-    return encoded["input_ids"], start
+def rows_at_edits(
+    lm: LanguageModel,
+    found: Sequence[Contexts],
+    module: torch.nn.Module,
+    *,
+    of_input: bool = False,
+) -> torch.Tensor:
+    """Return what `module` gives (or takes) at the edited token of every row: (rows, d)."""
+    reads = [tuple(row) for one in found for row in one.reads]
+    distinct = list(dict.fromkeys(reads))
+    place = {row: index for index, row in enumerate(distinct)}
+    seen = at_last(lm, [list(row) for row in distinct], module, of_input=of_input)
+    return seen[[place[row] for row in reads]]
 
 
-def neighbour_keys(lm: LanguageModel, prompts: Sequence[str], site: Site) -> torch.Tensor:
-    """Return the keys of prompts to keep: at their last token, or at every token.
+def group_means(rows: torch.Tensor, found: Contexts, *, bare_half: bool = False) -> torch.Tensor:
+    """Return the means (wordings, d) over each wording's rows (b, d) of a request."""
+    means = []
+    for group in dict.fromkeys(found.groups):
+        places = [n for n, of in enumerate(found.groups) if of == group]
+        counts = torch.tensor([found.counts[n] for n in places], dtype=rows.dtype)
+        shares = counts / counts.sum()
+        if bare_half and len(places) > 1:
+            rest = shares[1:] / shares[1:].sum() / 2
+            shares = torch.cat([torch.full_like(shares[:1], 0.5), rest])
+        means.append((rows[places] * shares.to(rows.device)[:, None]).sum(dim=0))
+    return torch.stack(means)
+
+
+def neighbour_keys(
+    lm: LanguageModel, prompts: Sequence[str], site: Site, layer: int
+) -> torch.Tensor:
+    """Return the keys (n, d_ff) of prompts to keep: at their last token, or at every token.
 
     Where the site is a token of the subject, the name's place in a foreign prompt is not known,
     so all its tokens are kept.
     """
-    rows = [encode(lm, prompt) for prompt in prompts]
+    rows = [encode(lm, prompt) for prompt in dict.fromkeys(prompts)]
     if site.role != "last":
         rows = [row[: end + 1] for row in rows for end in range(len(row))]
-    return last_keys(lm, rows, site.layer)
+    return at_last(lm, rows, parts(lm.model).mlp_out(layer).module, of_input=True)
 
 
-@torch.inference_mode()
-def last_keys(lm: LanguageModel, rows: Sequence[list[int]], layer: int) -> torch.Tensor:
-    """Return the key at the last token of each row: (n, d_ff)."""
-    found = []
-    for start in range(0, len(rows), 128):
-        part = rows[start : start + 128]
-        ids, mask = pad_right(lm, part)
-        last = torch.tensor([len(row) - 1 for row in part], device=lm.device)
-        found.append(mlp_keys(lm, ids, mask, layer)[torch.arange(len(part)), last])
-    return torch.cat(found)
+@torch.no_grad()
+def at_last(
+    lm: LanguageModel,
+    rows: Sequence[list[int]],
+    module: torch.nn.Module,
+    *,
+    of_input: bool = False,
+) -> torch.Tensor:
+    """Return what `module` gives (or takes) at the last token of each row: (n, d)."""
+    seen: list[torch.Tensor] = []
+
+    def look(_module: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        given = inputs[0] if of_input else output
+        seen[:] = [given[0] if isinstance(given, tuple) else given]
+
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    found: list[torch.Tensor] = []
+    with hooked(lambda: module.register_forward_hook(look)):
+        for start in range(0, len(rows), ROWS_PER_PASS):
+            part = [rows[index] for index in order[start : start + ROWS_PER_PASS]]
+            ids, mask = pad_right(lm, part)
+            parts(lm.model).backbone(input_ids=ids, attention_mask=mask, use_cache=False)
+            last = torch.tensor([len(row) - 1 for row in part])
+            found.append(seen[0][torch.arange(len(part)), last])
+    return torch.cat(found)[torch.tensor(order).argsort().to(found[0].device)]
 
 
 def own_texts(lm: LanguageModel, *, count: int, tokens: int, seed: int) -> list[str]:
@@ -116,6 +164,21 @@ def own_texts(lm: LanguageModel, *, count: int, tokens: int, seed: int) -> list[
     openings = [OPENINGS[number % len(OPENINGS)] for number in range(count)]
     written = generate(lm, openings, max_new_tokens=tokens, temperature=1.0, seed=seed)
     return [opening + text for opening, text in zip(openings, written, strict=True)]
+
+
+def sampled_lead_ins(lm: LanguageModel, *, count: int, seed: int) -> tuple[str, ...]:
+    """Return texts of the model's own, each as a sentence to stand before a prompt."""
+    sampled = own_texts(lm, count=count, tokens=8, seed=seed)
+    # "{}" in a sampled text would be taken for the place of the name.
+    return tuple(text.replace("{}", "") + ". " for text in sampled)
+
+
+def _before(request: EditRequest, config: LocatedConfig, number: int) -> list[str]:
+    """Return what stands before wording `number`, nothing first."""
+    if len(request.wordings) > 1:
+        turn = config.lead_ins[number % len(config.lead_ins)] if config.lead_ins else ""
+        return list(dict.fromkeys(["", turn]))
+    return ["", *config.lead_ins]
 
 
 def _position(lm: LanguageModel, template: str, subject: str, site: Site) -> int:

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from language_models.errors import RequestError
+from language_models.methods import setting
 
 if TYPE_CHECKING:
+    from editing.codebook import Codebook
+    from editing.lifelong import LifelongStatistics
+    from editing.memory import EditedKeys
+    from language_models.checkpoint import LanguageModel
     from language_models.delta import WeightDelta
+
+    Memory = EditedKeys | LifelongStatistics | Codebook
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,43 @@ class EditRequest:
         return tuple(dict.fromkeys((self.prompt, *self.paraphrases)))
 
 
+UNREACHED = ("raise", "mark")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditConfig:
+    """Settings that every method of editing has."""
+
+    min_wordings: float = setting(
+        0.9, "share of a request's wordings in which the target must come first", "Lethe"
+    )
+    unreached: str = setting(
+        "raise", "what an edit that is not reached does: raise an error, or be marked", "Lethe"
+    )
+    seed: int = setting(0, "seed of everything that is drawn", "Lethe")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_wordings <= 1:
+            raise RequestError("min_wordings is a share: between 0 and 1.")
+        if self.unreached not in UNREACHED:
+            raise RequestError(f"unreached is one of {', '.join(UNREACHED)}.")
+
+
 @dataclass(frozen=True)
 class EditResult:
-    """The change as an object of its own and the evidence, which names neither person nor value."""
+    """The change as an object of its own and the evidence, which names neither person nor value.
+
+    memory: what later edits of the same model need to keep these; None where a method has none.
+    codebook: where the answers are held beside the weights, attached to the model (GRACE).
+    """
 
     delta: WeightDelta
     details: dict[str, Any]
+    memory: Memory | None = None
+    codebook: Codebook | None = None
+
+    def revert(self, lm: LanguageModel) -> str:
+        """Bring `lm` back bit for bit, whichever way it was changed; return its state digest."""
+        if self.codebook is not None:
+            self.codebook.detach()
+        return self.delta.revert(lm)

@@ -1,152 +1,262 @@
-"""The value: δ, added to the MLP output at the edited token so that the target follows.
+"""The values of many facts at once: δ, added at the edited token so that each target follows.
 
-Loss as in ROME, eq. 4: mean over contexts of the target's mean loss per token, plus the
+Loss per fact as in ROME, eq. 4: mean over contexts of the target's mean loss per token, plus the
 divergence of what "{subject} is a" predicts from what it predicted before, plus the norm of δ.
+Facts do not touch each other: their losses are summed, each has an Adam state and a stop of its
+own, and the result is that of optimising them one after another. Only the blocks above the
+edited one run, from kept states, on the tokens from the edited one on (language_models.replay).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
-from language_models.architecture import parts
-from language_models.generation import pad_right
-from language_models.moments import hooked
+from language_models.replay import Replay, frozen, replay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
     from editing.contexts import Contexts
-    from editing.rome import RomeConfig
+    from editing.located import LocatedConfig
     from language_models.checkpoint import LanguageModel
-    from language_models.tracing import Site
+    from language_models.progress import Progress
+
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class Value:
     """δ as float32 (d_model) and how it was reached."""
 
-    delta: torch.Tensor
+    delta: Tensor
     details: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """All rows padded, the essence prompt last; where δ goes and which logits count."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    positions: torch.Tensor
-    scored: torch.Tensor  # (m, 2): row and position of each logit
-    wanted: torch.Tensor  # (m): the token that must follow there
-    share: torch.Tensor  # (m): weight of each in the mean over contexts of means over tokens
-
-
-def optimise_value(lm: LanguageModel, found: Contexts, config: RomeConfig, site: Site) -> Value:
-    """Optimise δ by Adam, its norm clamped after each step; the weights stay as they are."""
-    module = parts(lm.model).mlp_out(site.layer)
-    batch = _batch(lm, found)
-    outputs: list[torch.Tensor] = []
-    rows = torch.arange(len(batch.ids), device=lm.device)
-    delta = torch.zeros(module.out_features, device=lm.device, requires_grad=True)
-
-    def add(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        outputs[:] = [output]
-        changed = output.clone()
-        changed[rows, batch.positions] += delta.to(output.dtype)
-        return changed
-
-    needed = [(weight, weight.requires_grad) for weight in lm.model.parameters()]
-    for weight, _ in needed:
-        weight.requires_grad_(requires_grad=False)
-    try:
-        with hooked(lambda: module.register_forward_hook(add)):
-            start = _log_chances(lm, batch)[1].detach()
-            present = outputs[0][rows[:-1], batch.positions[:-1]].detach().float()
-            norm = present.mean(dim=0).norm()
-            loss, steps = _descend(lm, batch, delta, start, float(norm), config)
-    finally:
-        for weight, before in needed:
-            weight.requires_grad_(requires_grad=before)
-    details = {
-        "contexts": len(found.rows),
-        "loss": loss,
-        "steps": steps,
-        "value_norm": float(delta.detach().norm()) / float(norm),
-    }
-    return Value(delta.detach(), details)
-
-
-@torch.inference_mode()
-def target_first(lm: LanguageModel, found: Contexts) -> list[bool]:
-    """Return per context whether every target token is the most likely one, by the weights now."""
-    batch = _batch(lm, found)
-    logits = _logits(lm, batch)
-    right = logits.argmax(dim=-1) == batch.wanted
-    row_of = batch.scored[:, 0]
-    return [bool(right[row_of == row].all()) for row in range(len(found.rows))]
-
-
-def _descend(
+def optimise_values(
     lm: LanguageModel,
-    batch: _Batch,
-    delta: torch.Tensor,
-    start: torch.Tensor,
-    norm: float,
-    config: RomeConfig,
-) -> tuple[float, int]:
-    """Return the target's last loss and the number of steps; δ is changed in place."""
-    optimiser = torch.optim.Adam([delta], lr=config.learning_rate)
-    for step in range(config.steps + 1):
-        target, essence = _log_chances(lm, batch)
-        loss = -(target * batch.share).sum()
-        if loss < config.stop_loss or step == config.steps:
-            break
-        drift = F.kl_div(start, essence, log_target=True, reduction="sum")
-        total = loss + config.kl_weight * drift + config.norm_weight * delta.norm() / norm**2
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-        with torch.no_grad():
-            delta *= (config.clamp * norm / delta.norm().clamp(min=1e-12)).clamp(max=1.0)
-    return float(loss.detach()), step
+    found: Sequence[Contexts],
+    config: LocatedConfig,
+    layer: int,
+    report: Progress,
+    *,
+    of_block: bool = False,
+) -> list[Value]:
+    """Optimise one δ per request at `layer`; the weights stay as they are.
+
+    of_block: norms are measured against the block's output (MEMIT), else the MLP's (ROME).
+    """
+    values: list[Value] = []
+    chosen = [_for_value(one, config.value_wordings) for one in found]
+    for chunk in _chunks(chosen, config.rows_per_pass):
+        report("values", len(values), len(found))
+        with frozen(lm):
+            values += _Descent(lm, chunk, config, layer, of_block=of_block).run()
+    report("values", len(found), len(found))
+    return values
 
 
-def _batch(lm: LanguageModel, found: Contexts) -> _Batch:
-    # The last target token is not fed in, only asked for.
-    rows = [row[:-1] for row in found.rows]
-    ids, mask = pad_right(lm, [*rows, found.essence[0]])
-    scored, wanted, share = [], [], []
-    for number, (row, start) in enumerate(zip(found.rows, found.starts, strict=True)):
-        for at in range(start, len(row)):
-            scored.append((number, at - 1))
-            wanted.append(row[at])
-            share.append(1 / (len(row) - start) / len(rows))
-    positions = [*found.positions, found.essence[1]]
-    return _Batch(
-        ids,
-        mask,
-        torch.tensor(positions, device=lm.device),
-        torch.tensor(scored, device=lm.device),
-        torch.tensor(wanted, device=lm.device),
-        torch.tensor(share, device=lm.device),
+def _for_value(found: Contexts, wordings: int) -> Contexts:
+    """Return the contexts of the first wordings: a value found in some holds in the others."""
+    kept = [n for n, group in enumerate(found.groups) if group < wordings]
+    names = ("rows", "starts", "positions", "counts", "groups")
+    return replace(found, **{name: tuple(getattr(found, name)[n] for n in kept) for name in names})
+
+
+def _chunks(found: Sequence[Contexts], most: int) -> Iterator[list[Contexts]]:
+    """Cut the requests into runs of at most `most` rows, or of one request."""
+    chunk: list[Contexts] = []
+    rows = 0
+    for one in found:
+        if chunk and rows + len(one.rows) + 1 > most:
+            yield chunk
+            chunk, rows = [], 0
+        chunk.append(one)
+        rows += len(one.rows) + 1
+    yield chunk
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The rows of some facts; entry numbers count the facts of this problem.
+
+    owner (b): fact of each row. The logits asked for: row and column (m), the token that must
+    follow (m), fact (m), weight in the fact's loss (m). essence (n): the row of "{subject} is a".
+    """
+
+    replay: Replay
+    owner: Tensor
+    rows: Tensor
+    columns: Tensor
+    wanted: Tensor
+    facts: Tensor
+    shares: Tensor
+    essence: Tensor
+
+    def chances(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p of each wanted token (m) and all log p after each essence prompt (n, v)."""
+        rows = torch.cat([self.rows, self.essence])
+        columns = torch.cat([self.columns, torch.zeros_like(self.essence)])
+        logits = self.replay.logits(delta[self.owner], rows, columns)
+        found = logits.to(delta.dtype).log_softmax(dim=-1)
+        wanted = self.wanted[:, None].to(found.device)
+        picked = found[: len(self.rows)].gather(1, wanted).flatten()
+        return picked.to(delta.device), found[len(self.rows) :].to(delta.device)
+
+    def select(self, facts: Tensor) -> _Problem:
+        """Return the problem of some of the facts, in the order given."""
+        device = self.owner.device
+        new_fact = torch.full((int(self.owner.max()) + 1,), -1, device=device)
+        new_fact[facts] = torch.arange(len(facts), device=device)
+        kept = (new_fact[self.owner] >= 0).nonzero().flatten()
+        new_row = torch.full((len(self.owner),), -1, device=device)
+        new_row[kept] = torch.arange(len(kept), device=device)
+        asked = (new_fact[self.facts] >= 0).nonzero().flatten()
+        return _Problem(
+            self.replay.select(kept),
+            new_fact[self.owner[kept]],
+            new_row[self.rows[asked]],
+            self.columns[asked],
+            self.wanted[asked],
+            new_fact[self.facts[asked]],
+            self.shares[asked],
+            new_row[self.essence[facts]],
+        )
+
+
+def _problem(lm: LanguageModel, found: Sequence[Contexts], layer: int) -> _Problem:
+    rows: list[list[int]] = []
+    starts, owner, essence = [], [], []
+    asked: list[tuple[int, int, int, int, float]] = []
+    for fact, one in enumerate(found):
+        for row, start, at, count in zip(
+            one.rows, one.starts, one.positions, one.counts, strict=True
+        ):
+            wanted = row[start:]
+            share = count / sum(one.counts) / len(wanted)
+            asked += [
+                (len(rows), start + n - 1 - at, token, fact, share)
+                for n, token in enumerate(wanted)
+            ]
+            # The last target token is not fed in, only asked for.
+            rows.append(list(row[:-1]))
+            starts.append(at)
+            owner.append(fact)
+        essence.append(len(rows))
+        rows.append(list(one.essence[0]))
+        starts.append(one.essence[1])
+        owner.append(fact)
+    columns = [torch.tensor(column, device=lm.device) for column in zip(*asked, strict=True)]
+    return _Problem(
+        replay(lm, rows, starts, layer),
+        torch.tensor(owner, device=lm.device),
+        rows=columns[0],
+        columns=columns[1],
+        wanted=columns[2],
+        facts=columns[3],
+        shares=columns[4],
+        essence=torch.tensor(essence, device=lm.device),
     )
 
 
-def _log_chances(lm: LanguageModel, batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log p of each wanted token (m) and all log p after the essence prompt's token (v)."""
-    log_chances = _logits(lm, batch, essence=True).float().log_softmax(dim=-1)
-    picked = log_chances[:-1].gather(1, batch.wanted[:, None]).flatten()
-    return picked, log_chances[-1]
+class _Descent:
+    """Adam on the δ of several facts, each clamped after each step and stopped by its own loss."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        found: Sequence[Contexts],
+        config: LocatedConfig,
+        layer: int,
+        *,
+        of_block: bool,
+    ) -> None:
+        self.config = config
+        self.problem = _problem(lm, found, layer)
+        outputs = self.problem.replay.values
+        if of_block:
+            outputs = self.problem.replay.states[:, 0]
+        # Never in the 16 bits of a model: small steps would vanish.
+        precision = torch.promote_types(outputs.dtype, torch.float32)
+        self.norms = _norms(outputs.to(lm.device, precision), found, config)
+        self.delta = torch.zeros(len(found), outputs.shape[1], dtype=precision, device=lm.device)
+        self.start = self.problem.chances(self.delta)[1].detach()
+        self.active = torch.arange(len(found), device=lm.device)
+        self.first = torch.zeros_like(self.delta)
+        self.second = torch.zeros_like(self.delta)
+        self.details: list[dict[str, Any]] = [{"contexts": len(one.rows)} for one in found]
+
+    def run(self) -> list[Value]:
+        """Return one value per fact."""
+        # The published loop leaves before its last backward pass.
+        updates = self.config.steps - 1 if self.config.compat else self.config.steps
+        for step in range(updates + 1):
+            delta = self.delta[self.active].requires_grad_()
+            losses, total = self._losses(delta)
+            stop = total if self.config.compat else losses
+            done = (stop.detach() < self.config.stop_loss) | (step == updates)
+            self._note(done, losses.detach(), step)
+            if done.all():
+                break
+            (gradient,) = torch.autograd.grad(total.sum(), delta)
+            self._update(gradient, ~done, step + 1)
+            self._leave(done)
+        return [
+            Value(delta, details) for delta, details in zip(self.delta, self.details, strict=True)
+        ]
+
+    def _losses(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return per active fact the target's loss and the whole loss."""
+        config, problem = self.config, self.problem
+        picked, essence = problem.chances(delta)
+        losses = delta.new_zeros(len(delta))
+        losses = losses.index_add(0, problem.facts, -picked * problem.shares.to(picked))
+        start = self.start[self.active]
+        drift = F.kl_div(start, essence, log_target=True, reduction="none").sum(dim=-1)
+        size = delta.norm(dim=-1) / self.norms[self.active] ** 2
+        return losses, losses + config.kl_weight * drift + config.norm_weight * size
+
+    def _update(self, gradient: Tensor, going: Tensor, count: int) -> None:
+        """One step of Adam (Kingma and Ba, algorithm 1) and the clamp, for those still going."""
+        at, config = self.active[going], self.config
+        g = gradient[going]
+        self.first[at] = ADAM_BETAS[0] * self.first[at] + (1 - ADAM_BETAS[0]) * g
+        self.second[at] = ADAM_BETAS[1] * self.second[at] + (1 - ADAM_BETAS[1]) * g * g
+        m = self.first[at] / (1 - ADAM_BETAS[0] ** count)
+        v = self.second[at] / (1 - ADAM_BETAS[1] ** count)
+        moved = self.delta[at] - config.learning_rate * m / (v.sqrt() + ADAM_EPSILON)
+        most = config.clamp * self.norms[at]
+        scale = (most / moved.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0)
+        self.delta[at] = moved * scale[:, None]
+
+    def _note(self, done: Tensor, losses: Tensor, step: int) -> None:
+        for place in done.nonzero().flatten().tolist():
+            fact = int(self.active[place])
+            self.details[fact] |= {
+                "value_loss": float(losses[place]),
+                "steps": step,
+                "value_norm": float(self.delta[fact].norm() / self.norms[fact]),
+            }
+
+    def _leave(self, done: Tensor) -> None:
+        """Take finished facts out of the problem."""
+        if done.any():
+            going = (~done).nonzero().flatten()
+            self.problem = self.problem.select(going)
+            self.active = self.active[going]
 
 
-def _logits(lm: LanguageModel, batch: _Batch, *, essence: bool = False) -> torch.Tensor:
-    states = lm.model.model(
-        input_ids=batch.ids, attention_mask=batch.mask, use_cache=False
-    ).last_hidden_state
-    chosen = states[batch.scored[:, 0], batch.scored[:, 1]]
-    if essence:
-        chosen = torch.cat([chosen, states[-1:, batch.positions[-1]]])
-    logits: torch.Tensor = parts(lm.model).head(chosen)
-    return logits
+def _norms(outputs: Tensor, found: Sequence[Contexts], config: LocatedConfig) -> Tensor:
+    """Return per fact the norm of its present output: of the mean over contexts, or row 0's."""
+    norms, at = [], 0
+    for one in found:
+        mine = outputs[at : at + len(one.rows)]
+        norms.append((mine[0] if config.compat else mine.mean(dim=0)).norm())
+        at += len(one.rows) + 1
+    return torch.stack(norms)

@@ -11,7 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Read by huggingface_hub when it is imported: a model is a folder here, never a download.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,8 +21,8 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from language_models.architecture import class_name
 from language_models.errors import CheckpointError
+from language_models.families import class_name, family_of
 from language_models.files import (
     check_names,
     manifest_digest,
@@ -32,9 +32,16 @@ from language_models.files import (
     sync,
     write_json,
 )
+from language_models.placement import computes_on, device_map, input_device, whole_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# Their keys are words of people's texts, not settings.
+VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 REQUIRED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 DTYPES = {
@@ -43,8 +50,17 @@ DTYPES = {
     "float16": torch.float16,
 }
 
-# Keys of older releases that transformers still reads but no longer writes.
-LEGACY_KEYS = frozenset({"rope_scaling", "rope_theta", "torch_dtype", "use_mrope"})
+# Keys of older releases that transformers still reads but no longer writes, and keys of published
+# folders that nothing reads.
+LEGACY_KEYS = frozenset(
+    {"rope_scaling", "rope_theta", "torch_dtype", "use_mrope"}
+    | {"partial_rotary_factor", "rotary_pct", "rotary_emb_base"}  # GPT-NeoX, Phi-3
+    | {"rope_local_base_freq", "sliding_window_pattern", "cache_implementation"}  # Gemma 2, 3
+    | {"hidden_act", "hidden_activation", "sliding_window_size"}  # Gemma 1, 2
+    | {"n_ctx", "task_specific_params", "gradient_checkpointing", "rotary", "tokenizer_class"}
+    | {"attention_bias", "mlp_bias", "lm_head_bias", "interpolate_factor", "full_attn_mod"}  # Phi-3
+    | {"experts_per_token", "initial_context_length"}  # gpt-oss
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """The device of the embedding, where token ids must be."""
-        device: torch.device = self.model.get_input_embeddings().weight.device
-        return device
+        return input_device(self.model.get_input_embeddings())
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -85,9 +100,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if not any(name.endswith(".safetensors") for name in names):
         raise CheckpointError(f"No weights found. Convert the weights to {WEIGHTS} first.")
     for name in sorted(names):
-        if name.endswith(".json") and name != "tokenizer.json":
+        if name.endswith(".json") and name not in VOCABULARIES:
             refuse_unsafe_keys(name, read_json(folder / name))
     _check_config(read_json(folder / "config.json"))
+    if INDEX in names:
+        _check_index(read_json(folder / INDEX), names)
     files = {name: sha256_of(folder / name) for name in sorted(names - {MANIFEST})}
     if MANIFEST in names:
         _compare(files, read_json(folder / MANIFEST))
@@ -97,28 +114,34 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(folder, files, manifest_digest(files))
 
 
-def load(path: str | Path, device: str = "auto", dtype: str = "auto") -> LanguageModel:
-    """Load a verified model folder.
+def load(
+    path: str | Path, device: str | Mapping[str, str | int] = "auto", dtype: str = "auto"
+) -> LanguageModel:
+    """Load a verified model folder. No code of the folder runs.
 
-    device: "auto" takes a GPU where there is one. dtype: "auto" keeps the stored one, else
-    "float32", "bfloat16" or "float16". Raises CheckpointError or UnsupportedArchitecture.
+    device: "auto" takes a GPU where there is one, else the processor. "split" spreads a model
+    that is larger than one GPU over all of them by Accelerate's device map; what fits none stays
+    in memory or in the folder and is brought in for each use. A map {"model.layers.3": "cuda:1",
+    "": 0} does so by hand; the longest name decides, "" is the rest. A layer whose weights stay
+    elsewhere ("disk", "cpu" beside GPUs) generates and traces but cannot be edited. Tests run
+    maps of "cpu" and "disk" on a processor; maps over several GPUs were never run by them.
+    dtype: "auto" keeps the stored one, else "float32", "bfloat16" or "float16".
+    Raises CheckpointError or UnsupportedArchitecture.
     """
     checkpoint = open_checkpoint(path)
     if dtype != "auto" and dtype not in DTYPES:
         raise CheckpointError(f"Unknown dtype {dtype!r}. Use auto, {', '.join(DTYPES)}.")
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    config = read_json(checkpoint.path / "config.json")
-    family = getattr(transformers, class_name(config.get("model_type")))
-    model, found = _quietly(
-        family.from_pretrained,
-        str(checkpoint.path),
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-        dtype=DTYPES.get(dtype, "auto"),
-        # On processors the plain form is twice as fast as sdpa for short padded prompts.
-        attn_implementation="eager" if where == "cpu" else "sdpa",
-    )
+    where = computes_on(device)
+    described = read_json(checkpoint.path / "config.json")
+    family = family_of(described.get("model_type"))
+    model_class = getattr(transformers, family.model_class)
+    places = device_map(device, family, described)
+    options = {
+        "dtype": DTYPES.get(dtype, "auto"),
+        "attn_implementation": attention(model_class, where),
+        "device_map": places,
+    }
+    model, found = _read(model_class, checkpoint.path, options)
     wrong = [kind for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if found[kind]]
     if wrong:
         # transformers would fill what is missing with random numbers and go on.
@@ -129,7 +152,40 @@ def load(path: str | Path, device: str = "auto", dtype: str = "auto") -> Languag
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(
         str(checkpoint.path), local_files_only=True
     )
-    return LanguageModel(model.to(where).eval(), tokenizer, checkpoint)
+    # Accelerate has placed a split model already, and sets where each part gets its input.
+    placed = model.to(where if device == "auto" else device) if places is None else model
+    return LanguageModel(placed.eval(), tokenizer, checkpoint)
+
+
+def _read(model_class: Any, folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the model and what transformers found missing or left over in its files."""
+    try:
+        return _quietly(  # type: ignore[no-any-return]
+            model_class.from_pretrained,
+            str(folder),
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    except ValueError as error:
+        if options["device_map"] is None:
+            raise
+        # The folder stores the experts of a mixture one by one, the memory holds them together.
+        raise CheckpointError(
+            "This model cannot be split so: a mixture of experts cannot stay in its folder's files,"
+            " and each other device of a map must exist. Give all layers a device, or use a"
+            " machine with more memory."
+        ) from error
+
+
+def attention(model_class: Any, where: str) -> str:
+    """Return the attention a class computes with on a type of device.
+
+    On processors the plain form is twice as fast as sdpa for short padded prompts; Gemma 2, GPT-J
+    and gpt-oss have no sdpa, for soft caps, and sinks.
+    """
+    return "eager" if where == "cpu" or not model_class._supports_sdpa else "sdpa"
 
 
 def save(lm: LanguageModel, directory: str | Path) -> Checkpoint:
@@ -161,7 +217,7 @@ def saved(lm: LanguageModel, directory: str | Path) -> LanguageModel:
 def state_digest(model: torch.nn.Module) -> str:
     """Return the SHA-256 over sorted (name, dtype, shape, bytes) of all tensors of a model."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(whole_state(model).items()):
         digest.update(name.encode())
         digest.update(bytes.fromhex(tensor_digest(tensor)))
     return digest.hexdigest()
@@ -176,10 +232,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 
 
 def _write(lm: LanguageModel, folder: Path) -> None:
-    state = dict(lm.model.state_dict())
-    if lm.model.config.tie_word_embeddings:
-        del state["lm_head.weight"]
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    tensors = _stored_tensors(lm.model)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     settings = lm.model.config.to_diff_dict()
     # The path a model was loaded from is neither content nor anybody's business.
@@ -199,11 +252,49 @@ def _write(lm: LanguageModel, folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", described)
 
 
+def _stored_tensors(model: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors of a model by the names that its family's published folders have.
+
+    The memory holds the experts of a mixture in one tensor, and GPT-NeoX's head by another name.
+    """
+    state = {name: tensor.detach().cpu() for name, tensor in whole_state(model).items()}
+    if model.config.tie_word_embeddings:
+        head = state.pop(_name_of(model, model.get_output_embeddings()))
+        if not torch.equal(head, state[_name_of(model, model.get_input_embeddings())]):
+            raise CheckpointError(
+                "The embedding and the head differ, but the config ties them: one would be lost."
+                " Set tie_word_embeddings to False in the model's config."
+            )
+    # Imported here, as it loads what reading a folder does without.
+    from transformers.core_model_loading import revert_weight_conversion
+
+    # How the folder that a model came from was written is not content: the family alone decides.
+    came = model.__dict__.pop("_weight_conversions", None)
+    try:
+        stored = revert_weight_conversion(model, state)
+    finally:
+        if came is not None:
+            model._weight_conversions = came
+    # A part of a larger tensor would bring the whole of it into the file.
+    return {
+        name: tensor.contiguous() if _alone(tensor) else tensor.clone()
+        for name, tensor in sorted(stored.items())
+    }
+
+
+def _alone(tensor: torch.Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
+def _name_of(model: Any, part: torch.nn.Module) -> str:
+    return next(f"{name}.weight" for name, module in model.named_modules() if module is part)
+
+
 def _check_config(config: dict[str, Any]) -> None:
     family = class_name(config.get("model_type"))
     # The configuration class alone: the model's own code takes seconds to import.
-    described = getattr(transformers, family.removesuffix("ForCausalLM") + "Config")
-    known = set(described().to_dict()) | LEGACY_KEYS
+    described = getattr(transformers, family_of(config.get("model_type")).config_class)
+    known = described().to_dict().keys() | described.attribute_map.keys() | LEGACY_KEYS
     for key in sorted(config):
         if key not in known:
             raise CheckpointError(
@@ -226,6 +317,17 @@ def _compare(files: dict[str, str], manifest: dict[str, Any]) -> None:
             raise CheckpointError(
                 f"{name} is not the file that {MANIFEST} lists: its SHA-256 differs. Restore it."
             )
+
+
+def _check_index(index: dict[str, Any], names: set[str]) -> None:
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{INDEX} must hold a weight_map. Restore the file.")
+    # A path in the index would be read, wherever it leads.
+    if not {str(name) for name in weight_map.values()} <= names:
+        raise CheckpointError(
+            f"{INDEX} names a file that is not in the folder. Restore the folder."
+        )
 
 
 def _check_weights(path: Path) -> None:

@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 LOADED = re.compile(
     r"config\.json|generation_config\.json|manifest\.json"
     r"|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|vocab\.json|merges\.txt"
+    r"|added_tokens\.json|chat_template\.jinja"
     r"|model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
 )
 READING = re.compile(r"[A-Za-z0-9_.-]+\.md|LICENSE(\.txt)?|NOTICE(\.txt)?|\.gitattributes")
 
 # Settings that make a loader fetch or run something that is not in the folder. An attention
-# implementation may name a kernel repository, a quantisation may name a plug-in.
+# implementation may name a kernel repository, a quantisation may name a plug-in. A chat template
+# is let in: it runs in transformers' sandbox, and only when somebody formats a chat.
 UNSAFE = re.compile(
     r"auto_map|trust_remote_code|custom_pipelines|_?attn_implementation\w*"
-    r"|_?experts_implementation\w*|quantization_config|custom_generate"
+    r"|_?experts_implementation\w*|custom_generate"
 )
 
 
@@ -53,6 +55,12 @@ def refuse_unsafe_keys(name: str, value: Any) -> None:
     """Raise CheckpointError when a setting at any depth could fetch or run code."""
     if isinstance(value, dict):
         for key, inner in value.items():
+            if key == "quantization_config":
+                raise CheckpointError(
+                    f"{name} holds {key!r}: the weights are quantised, and cannot be edited. Save"
+                    " them dequantised in bfloat16 (gpt-oss: load with"
+                    " Mxfp4Config(dequantize=True), then save_pretrained) and open that folder."
+                )
             if UNSAFE.fullmatch(key):
                 raise CheckpointError(
                     f"{name} holds the setting {key!r}, which can load code from elsewhere."

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from language_models.errors import RequestError
+from language_models.positions import encoded
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -82,8 +83,11 @@ def sequence_nll(logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) ->
 
 
 def encode(lm: LanguageModel, text: str) -> list[int]:
-    """Return the token ids of a text as the model's own tokenizer writes them, never none."""
-    ids: list[int] = lm.tokenizer(text)["input_ids"]
+    """Return the token ids of a text as the model's own tokenizer writes them, never none.
+
+    An end mark that the tokenizer adds is left out: nothing would be written after it.
+    """
+    ids, _ = encoded(lm, text)
     if not ids:
         raise RequestError("A prompt or text is empty. Give at least one character.")
     return ids

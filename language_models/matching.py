@@ -48,12 +48,13 @@ def _joined(before: str, after: str) -> bool:
         return True
     if not (_in_word(before) and _in_word(after)):
         return False
-    return not (_unspaced(before) or _unspaced(after))
+    return not (unspaced(before) or unspaced(after))
 
 
 def _in_word(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNM"
 
 
-def _unspaced(character: str) -> bool:
+def unspaced(character: str) -> bool:
+    """Whether a character is of a script that writes words without spaces between them."""
     return unicodedata.name(character, "").startswith(_UNSPACED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +21,38 @@ GUARANTEES = {
 }
 
 
+UNCHANGED = object()
+
+
+def setting(
+    default: Any, told: str, source: str, *, published: Any = UNCHANGED, private: bool = False
+) -> Any:
+    """Return a config field with its help, where it comes from and its published default.
+
+    published is given where ours differs from it, with `source` saying why. private: the value
+    may hold personal data, so only its length is ever told.
+    """
+    known = default if published is UNCHANGED else published
+    metadata = {"help": told, "source": source, "published": known, "private": private}
+    return field(default=default, metadata=metadata)
+
+
+def published(config: type[Any], **changes: Any) -> Any:
+    """Return a config with the published default of every field, save for `changes`."""
+    return config(**{f.name: f.metadata["published"] for f in fields(config)} | changes)
+
+
 @dataclass(frozen=True)
 class Method:
-    """A method: its config class, its guarantee class, what it needs, one line on what it does.
+    """A method: its module, its guarantee class, what it needs, one line on what it does.
 
-    run_path is "module:function"; the module with its torch code is imported by the first use,
-    so that a page can list methods without torch.
+    The module has the function `run` and the config class; it is imported by the first use, so
+    that a page can list methods without torch.
     """
 
     name: str
-    run_path: str
-    config: type[Any]
+    module: str
+    config_name: str
     guarantee: str
     needs: tuple[str, ...]
     summary: str
@@ -39,20 +60,26 @@ class Method:
     @property
     def run(self) -> Callable[..., Any]:
         """The function that carries the method out."""
-        module, function = self.run_path.split(":")
-        run: Callable[..., Any] = getattr(import_module(module), function)
+        run: Callable[..., Any] = import_module(self.module).run
         return run
 
+    @property
+    def config(self) -> type[Any]:
+        """The class of the method's settings."""
+        config: type[Any] = getattr(import_module(self.module), self.config_name)
+        return config
+
     def settings(self) -> list[dict[str, Any]]:
-        """Return name, default, help and source of every config field, for forms and docs."""
+        """Return name, defaults, help and source of every config field, for forms and docs."""
         return [
             {
-                "name": field.name,
-                "default": field.default,
-                "help": field.metadata["help"],
-                "source": field.metadata["source"],
+                "name": one.name,
+                "default": one.default,
+                "published": one.metadata["published"],
+                "help": one.metadata["help"],
+                "source": one.metadata["source"],
             }
-            for field in fields(self.config)
+            for one in fields(self.config)
         ]
 
 
@@ -75,10 +102,10 @@ def configured(chosen: Method, config: Any) -> Any:
 def public_config(config: Any) -> dict[str, Any]:
     """Return a config as JSON values; fields marked private are replaced by their length."""
     values = {
-        field.name: len(getattr(config, field.name))
-        if field.metadata.get("private")
-        else getattr(config, field.name)
-        for field in fields(config)
+        one.name: len(getattr(config, one.name))
+        if one.metadata["private"]
+        else getattr(config, one.name)
+        for one in fields(config)
     }
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 

@@ -5,10 +5,12 @@ Offsets of the whole string are right for every tokenizer; tokenising the parts 
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from language_models.errors import RequestError
+from language_models.matching import unspaced
 
 if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
@@ -48,14 +50,101 @@ def fill(prompt: str, subject: str) -> str:
     return prompt.replace("{}", subject)
 
 
+def encoded(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the token ids of a text and the characters each stands for, without an end mark.
+
+    Some tokenizers close each text with a mark; nothing is written or predicted after that.
+    """
+    found = lm.tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    ids, added = found["input_ids"], found["special_tokens_mask"]
+    end = len(ids)
+    while end > 1 and added[end - 1]:
+        end -= 1
+    return ids[:end], found["offset_mapping"][:end]
+
+
 def locate(lm: LanguageModel, prompt: str, subject: str) -> Located:
-    """Return the token ids of the filled prompt and where the subject lies in them."""
+    """Return the token ids of the filled prompt and where the subject at "{}" lies in them.
+
+    Raises RequestError where the tokenizer leaves nothing of the subject.
+    """
     text = fill(prompt, subject)
     first = prompt.index("{}")
-    encoded = lm.tokenizer(text, return_offsets_mapping=True)
+    ids, offsets = encoded(lm, text)
     inside = [
         index
-        for index, (start, end) in enumerate(encoded["offset_mapping"])
+        for index, (start, end) in enumerate(offsets)
         if start < first + len(subject) and end > first
     ]
-    return Located(encoded["input_ids"], inside[0], inside[-1] + 1)
+    # A space that the tokenizer puts before a text claims the text's first character as its own.
+    while inside and _blank(lm, ids[inside[0]]):
+        del inside[0]
+    if not inside:
+        raise RequestError("The tokenizer reads nothing in the subject. Write it in letters.")
+    return Located(ids, inside[0], inside[-1] + 1)
+
+
+def with_target(lm: LanguageModel, prompt: str, target: str) -> tuple[list[int], int]:
+    """Return the ids of prompt and target and the index of the target's first token.
+
+    The ids before it are those of the prompt alone, as generation will see them. A space stands
+    between, unless the prompt ends in one or both sides are of a script without spaces.
+    Raises RequestError for an empty prompt or target, or one that the tokenizer cannot join.
+    """
+    if not prompt or not target.strip():
+        raise RequestError("Prompt and target need at least one letter each.")
+    after = target if _joined(prompt, target) else f" {target}"
+    before, _ = encoded(lm, prompt)
+    ids, offsets = encoded(lm, prompt + after)
+    start = sum(end <= len(prompt) for _, end in offsets)
+    if ids[:start] == before and start < len(ids):
+        return ids, start
+    # The tokenizer merged across the border.
+    return before + _continuation(lm, before, after, _text(lm, ids)), len(before)
+
+
+def _continuation(lm: LanguageModel, before: list[int], after: str, whole: str) -> list[int]:
+    """Return the ids of `after` so that the text of `before` and them is `whole`."""
+    # Many tokenizers put a space before a text of its own. Behind a mark that merges with nothing
+    # they read it as in the middle of a text.
+    for mark in ("", "\n", ":", "。"):
+        alone, both = _plain(lm, mark), _plain(lm, mark + after)
+        ids = both[len(alone) :]
+        if both[: len(alone)] == alone and _text(lm, before + ids) == whole:
+            return ids
+    raise RequestError(
+        "The tokenizer reads the target in another way behind this prompt. End the prompt with a"
+        " whole word, without a space."
+    )
+
+
+def _plain(lm: LanguageModel, text: str) -> list[int]:
+    ids: list[int] = lm.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+    return ids
+
+
+def _text(lm: LanguageModel, ids: list[int]) -> str:
+    text: str = lm.tokenizer.decode(
+        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return text
+
+
+def _blank(lm: LanguageModel, token: int) -> bool:
+    piece: str = lm.tokenizer.convert_ids_to_tokens(token)
+    return not piece.strip("▁Ġ ")
+
+
+def _joined(prompt: str, target: str) -> bool:
+    if prompt[-1].isspace():
+        return True
+    bare = prompt.rstrip("".join(c for c in set(prompt) if unicodedata.category(c) == "Mn"))
+    return bool(bare) and _unspaced(bare[-1]) and _unspaced(target[0])
+
+
+def _unspaced(character: str) -> bool:
+    """Also the marks of Chinese and Japanese, which are as wide as a letter; Korean has spaces."""
+    wide = unicodedata.east_asian_width(character) in "WF"
+    return unspaced(character) or (
+        wide and not unicodedata.name(character, "").startswith("HANGUL")
+    )

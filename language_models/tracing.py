@@ -16,14 +16,16 @@ prompt's end, which not every wording has. On ties the role that returns most is
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from language_models.architecture import parts
 from language_models.errors import RequestError
-from language_models.moments import hooked
+from language_models.generation import pad_right
 from language_models.positions import ROLES, Located, locate
+from language_models.restoring import EMBEDDING, Kind, Restored, Runs, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,6 @@ SITE_FRACTION = 0.8
 MLP_FRACTION = 0.25
 # Below this the noise takes away too little for the grid to say anything.
 MIN_EFFECT = 0.1
-ROWS_PER_PASS = 512
 FLAT = (
     "The trace is flat: blurring the subject hardly lowers the answer's probability, so the site"
     " is a guess. Check that the model knows the fact."
@@ -54,9 +55,6 @@ OUTSIDE = (
     f"Up to the site the MLP outputs alone return less than {MLP_FRACTION:.0%} of the fact, so the"
     " site lies outside the MLPs. Expect a weak edit or side effects."
 )
-# the embedding, counted as the layer before the first
-EMBEDDING = -1
-
 
 Grid = dict[str, list[float] | None]
 
@@ -101,44 +99,18 @@ class Trace:
         return {**asdict(self), "roles": list(ROLES), "site_fraction": SITE_FRACTION}
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One forward pass: which outputs are put back, by kind of module, layer and position."""
-
-    kind: str
-    layers: tuple[int, ...]
-    positions: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    where: Located
-    answer: list[int]
-    clean: dict[tuple[str, int], torch.Tensor]
-    noise: torch.Tensor
-    high: float
-
-
 @torch.inference_mode()
 def trace(lm: LanguageModel, statements: Sequence[TraceCase], seed: int) -> Trace:
     """Trace `statements` and choose the site; the same seed gives the same trace."""
-    if not statements:
-        raise RequestError("Tracing needs at least one statement.")
-    generator = torch.Generator().manual_seed(seed)
-    sigma = _sigma(lm, statements)
-    cases = [_prepare(lm, case, sigma, generator) for case in statements]
-    layers = len(parts(lm.model).blocks)
-    low = _mean([_run(lm, case, [_Row("block", (), ())])[0] for case in cases])
-    high = _mean([case.high for case in cases])
+    runs, prepared = blurred_runs(lm, statements, seed)
+    high, low = fmean(runs.high), fmean(runs.low)
     grid: Grid = dict.fromkeys(ROLES)
     mlp: Grid = dict.fromkeys(ROLES)
     embedding: dict[str, float | None] = dict.fromkeys(ROLES)
-    for role in ROLES:
-        having = [case for case in cases if case.where.tokens(role)]
-        if having:
-            embedding[role], *grid[role] = _curve(lm, having, role, _blocks(layers))
-            if _may_be_site(grid[role], embedding[role], low, high):
-                mlp[role] = _curve(lm, having, role, _mlps(layers))
+    for role, values in by_role(runs, prepared, range(EMBEDDING, runs.layers)).items():
+        embedding[role], *grid[role] = values
+    may_be = [role for role in ROLES if _may_be_site(grid[role], embedding[role], low, high)]
+    mlp.update(_mlps(runs, prepared, may_be))
     site, warning = choose_site(grid, mlp, embedding, low, high)
     return Trace(grid, mlp, embedding, low, high, site, warning)
 
@@ -191,140 +163,114 @@ def _may_be_site(
     return values is not None and max(values) >= enough and (embedding or 0.0) < enough
 
 
-def _sigma(lm: LanguageModel, statements: Sequence[TraceCase]) -> float:
+def blurred_runs(
+    lm: LanguageModel, statements: Sequence[TraceCase], seed: int
+) -> tuple[Runs, list[Statement]]:
+    """Run `statements` undisturbed and blurred. Raises RequestError without any."""
+    if not statements:
+        raise RequestError("Tracing needs at least one statement.")
+    generator = torch.Generator().manual_seed(seed)
+    where = [locate(lm, case.prompt, case.subject) for case in statements]
+    sigma = NOISE_SIGMAS * _deviation(lm, where)
+    prepared = []
+    for place, answer in zip(where, _answers(lm, where, statements), strict=True):
+        size = (NOISE_SAMPLES, place.end - place.start, parts(lm.model).embed.embedding_dim)
+        noise = torch.randn(size, generator=generator) * sigma
+        prepared.append(Statement(place, answer, noise))
+    return Runs(lm, prepared), prepared
+
+
+def by_role(
+    runs: Runs,
+    statements: Sequence[Statement],
+    layers: Sequence[int],
+    *,
+    kind: Kind = "block",
+    severed: Kind | None = None,
+    window: int = 1,
+) -> dict[str, list[float]]:
+    """Return, for each role that occurs, one mean over the statements per layer.
+
+    window: number of layers restored together around each one, for MLPs and attentions.
+    """
+    wanted = [
+        (role, column, Restored(number, tokens, kind, around(layer, window, runs), severed))
+        for role, number, tokens in _having(statements, ROLES)
+        for column, layer in enumerate(layers)
+    ]
+    found = runs.chances([run for *_, run in wanted])
+    cells: dict[str, list[list[float]]] = {}
+    for (role, column, _), value in zip(wanted, found, strict=True):
+        cells.setdefault(role, [[] for _ in layers])[column].append(value)
+    return {role: [fmean(column) for column in columns] for role, columns in cells.items()}
+
+
+def around(layer: int, window: int, runs: Runs) -> tuple[int, ...]:
+    """Return the layers of a window around one, as ROME's code cuts them."""
+    if window == 1:
+        return (layer,)
+    return tuple(range(max(0, layer - window // 2), min(runs.layers, layer + (window + 1) // 2)))
+
+
+def _mlps(runs: Runs, statements: Sequence[Statement], roles: Sequence[str]) -> Grid:
+    """Return per role and layer the mean with the MLP outputs of all layers up to it restored."""
+    wanted = _having(statements, roles)
+    found = runs.up_to([Restored(number, tokens, "mlp") for _, number, tokens in wanted])
+    rows: dict[str, list[list[float]]] = {}
+    for (role, *_), values in zip(wanted, found, strict=True):
+        rows.setdefault(role, []).append(values)
+    return {role: [fmean(column) for column in zip(*of, strict=True)] for role, of in rows.items()}
+
+
+def _having(
+    statements: Sequence[Statement], roles: Sequence[str]
+) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Return each role with the statements that have it, by number, and its tokens there."""
+    return [
+        (role, number, tuple(tokens))
+        for role in roles
+        for number, one in enumerate(statements)
+        if (tokens := one.where.tokens(role))
+    ]
+
+
+def _deviation(lm: LanguageModel, where: Sequence[Located]) -> float:
     """Return the standard deviation of the subjects' embedding entries."""
-    embed = parts(lm.model).embed
-    rows = [locate(lm, case.prompt, case.subject) for case in statements]
-    ids = [token for row in rows for token in row.ids[row.start : row.end]]
-    return float(embed.weight[torch.tensor(ids, device=lm.device)].float().std())
+    ids = [token for one in where for token in one.ids[one.start : one.end]]
+    # The module's output, not its weight: Gemma 3 scales inside it.
+    rows = parts(lm.model).embed(torch.tensor([ids], device=lm.device)).detach()
+    return float(rows.float().std())
 
 
-def _prepare(
-    lm: LanguageModel, case: TraceCase, sigma: float, generator: torch.Generator
-) -> _Prepared:
-    where = locate(lm, case.prompt, case.subject)
-    model = parts(lm.model)
-    answer = _answer(lm, where, case.answer)
-    clean: dict[tuple[str, int], torch.Tensor] = {}
-
-    def keep(key: tuple[str, int]) -> Any:
-        return lambda _module, _inputs, output: clean.__setitem__(key, _tensor(output)[0])
-
-    with hooked(*(_hook(module, keep(key)) for key, module in _modules(lm).items())):
-        ids = torch.tensor([where.ids + answer[:-1]], device=lm.device)
-        logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=len(answer)).logits
-    size = (NOISE_SAMPLES, where.end - where.start, model.embed.embedding_dim)
-    noise = torch.randn(size, generator=generator) * (NOISE_SIGMAS * sigma)
-    high = float(_chance(logits, answer)[0])
-    return _Prepared(where, answer, clean, noise.to(model.embed.weight), high)
-
-
-def _answer(lm: LanguageModel, where: Located, answer: str) -> list[int]:
-    """Return the ids of the answer given, or of what the model itself says first."""
-    if answer.strip():
-        text = " " + answer.strip()
-        ids: list[int] = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-    ids = list(where.ids)
-    while len(ids) < len(where.ids) + ANSWER_TOKENS:
-        logits = lm.model(input_ids=torch.tensor([ids], device=lm.device), logits_to_keep=1).logits
-        chance, token = logits[0, -1].float().softmax(dim=-1).max(dim=-1)
-        if len(ids) > len(where.ids) and chance < SURE:
-            break
-        ids.append(int(token))
-    return ids[len(where.ids) :]
-
-
-def _chance(logits: torch.Tensor, answer: list[int]) -> torch.Tensor:
-    """Return the geometric mean probability of the answer per row; logits (b, t, v)."""
-    wanted = torch.tensor(answer, device=logits.device).expand(len(logits), -1)
-    chosen = logits.float().log_softmax(dim=-1).gather(2, wanted[..., None])
-    return chosen.mean(dim=(1, 2)).exp()
-
-
-def _hook(module: torch.nn.Module, function: Any) -> Any:
-    return lambda: module.register_forward_hook(function)
-
-
-def _modules(lm: LanguageModel) -> dict[tuple[str, int], torch.nn.Module]:
-    model = parts(lm.model)
-    found: dict[tuple[str, int], torch.nn.Module] = {("block", EMBEDDING): model.embed}
-    for layer, block in enumerate(model.blocks):
-        found["mlp", layer] = model.mlp_out(layer)
-        found["block", layer] = block
-    return found
-
-
-def _tensor(output: Any) -> torch.Tensor:
-    found: torch.Tensor = output[0] if isinstance(output, tuple) else output
-    return found
-
-
-def _blocks(layers: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Return what to restore: the embedding, then each block's output alone."""
-    return [("block", (at,)) for at in range(EMBEDDING, layers)]
-
-
-def _mlps(layers: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Return what to restore: per layer, the MLP outputs of all layers up to it."""
-    return [("mlp", tuple(range(at + 1))) for at in range(layers)]
-
-
-def _curve(
-    lm: LanguageModel,
-    cases: list[_Prepared],
-    role: str,
-    restored: list[tuple[str, tuple[int, ...]]],
-) -> list[float]:
-    """Return, for each thing restored at the role's tokens together, the mean over cases."""
-    found = [
-        _run(lm, case, [_Row(*what, tuple(case.where.tokens(role))) for what in restored])
+def _answers(
+    lm: LanguageModel, where: Sequence[Located], cases: Sequence[TraceCase]
+) -> list[list[int]]:
+    """Return per case the ids of the answer given, or of what the model itself says first."""
+    found: list[list[int]] = [
+        lm.tokenizer(" " + case.answer.strip(), add_special_tokens=False)["input_ids"]
+        if case.answer.strip()
+        else []
         for case in cases
     ]
-    return [_mean(list(column)) for column in zip(*found, strict=True)]
-
-
-def _run(lm: LanguageModel, case: _Prepared, rows: list[_Row]) -> list[float]:
-    """Return the answer's probability for each row, as the mean over the noise samples."""
-    found: list[float] = []
-    per_pass = max(1, ROWS_PER_PASS // NOISE_SAMPLES)
-    for start in range(0, len(rows), per_pass):
-        found += _pass(lm, case, rows[start : start + per_pass])
+    model = parts(lm.model)
+    going = [number for number, answer in enumerate(found) if not answer]
+    for step in range(ANSWER_TOKENS):
+        if not going:
+            break
+        rows = [where[number].ids + found[number] for number in going]
+        ids, mask = pad_right(lm, rows)
+        last = torch.tensor([len(row) - 1 for row in rows])
+        states = model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        logits = model.logits(states[torch.arange(len(rows)), last]).float()
+        chances, tokens = logits.softmax(dim=-1).max(dim=-1)
+        sure = [step == 0 or chance >= SURE for chance in chances.tolist()]
+        for number, token, more in zip(going, tokens.tolist(), sure, strict=True):
+            found[number] += [token] if more else []
+        going = [number for number, more in zip(going, sure, strict=True) if more]
     return found
 
 
-def _pass(lm: LanguageModel, case: _Prepared, rows: list[_Row]) -> list[float]:
-    count = len(rows)
-    ids = torch.tensor([case.where.ids + case.answer[:-1]], device=lm.device)
-    ids = ids.expand(count * NOISE_SAMPLES, -1)
+if __name__ == "__main__":
+    from language_models.trace_command import main
 
-    def blur(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        blurred = output.clone()
-        blurred[:, case.where.start : case.where.end] += case.noise.repeat(count, 1, 1)
-        return blurred
-
-    def restore(key: tuple[str, int]) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            state = _tensor(output).clone()
-            for number, row in enumerate(rows):
-                if row.kind == key[0] and key[1] in row.layers:
-                    samples = slice(number * NOISE_SAMPLES, (number + 1) * NOISE_SAMPLES)
-                    for position in row.positions:
-                        state[samples, position] = case.clean[key][position]
-            return (state, *output[1:]) if isinstance(output, tuple) else state
-
-        return hook
-
-    wanted = {(row.kind, layer) for row in rows for layer in row.layers}
-    hooks = [_hook(parts(lm.model).embed, blur)]
-    hooks += [_hook(module, restore(key)) for key, module in _modules(lm).items() if key in wanted]
-    with hooked(*hooks):
-        kept = len(case.answer)
-        logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
-    chances = _chance(logits, case.answer)
-    means: list[float] = chances.reshape(count, NOISE_SAMPLES).mean(dim=1).tolist()
-    return means
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    raise SystemExit(main())

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from language_models.errors import RequestError
 from language_models.methods import Method, configured, find
-from unlearning.npo import NpoConfig
 from unlearning.results import UnlearnResult
 
 if TYPE_CHECKING:
@@ -15,13 +14,13 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
 
-__all__ = ["METHODS", "Method", "NpoConfig", "UnlearnResult", "unlearn"]
+__all__ = ["METHODS", "Method", "UnlearnResult", "unlearn"]
 
 METHODS = {
     "npo": Method(
         name="npo",
-        run_path="unlearning.npo:run",
-        config=NpoConfig,
+        module="unlearning.npo",
+        config_name="NpoConfig",
         guarantee="B",
         needs=("retain set",),
         summary="Makes the forget texts less likely than before while the retain texts stay.",

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from language_models.errors import NotReached, RequestError
-from language_models.methods import public_config, require_positive
+from language_models.methods import public_config, require_positive, setting
 from language_models.progress import Progress, silent
 from unlearning.results import UnlearnResult
 
@@ -29,25 +29,21 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 
-def _setting(default: Any, told: str, source: str) -> Any:
-    return field(default=default, metadata={"help": told, "source": source})
-
-
 @dataclass(frozen=True)
 class NpoConfig:
     """Settings of NPO with a retain term."""
 
-    beta: float = _setting(0.1, "how soon the push on a text fades", "NPO, section 5")
-    forget_weight: float = _setting(1.0, "γ, weight of the NPO term", "open-unlearning, NPO.yaml")
-    retain_weight: float = _setting(5.0, "α, weight of the retain term", "tuned sweep: 1 to 5")
-    learning_rate: float = _setting(3e-4, "AdamW's learning rate", "measured; for 1B models 5e-5")
-    weight_decay: float = _setting(0.01, "AdamW's weight decay", "NPO, section 5")
-    steps: int = _setting(50, "steps, all of which are run", "measured: others dip, then return")
-    forget_batch: int = _setting(9, "forget texts a step", "measured")
-    retain_batch: int = _setting(16, "retain texts a step", "measured")
-    max_gradient: float = _setting(1.0, "norm to which the gradient is clipped", "common use")
-    max_tokens: int = _setting(512, "tokens of a text that are used", "common use")
-    seed: int = _setting(0, "seed of the order of texts", "Lethe")
+    beta: float = setting(0.1, "how soon the push on a text fades", "NPO, section 5")
+    forget_weight: float = setting(1.0, "γ, weight of the NPO term", "open-unlearning, NPO.yaml")
+    retain_weight: float = setting(5.0, "α, weight of the retain term", "tuned sweep: 1 to 5")
+    learning_rate: float = setting(3e-4, "AdamW's learning rate", "measured; for 1B models 5e-5")
+    weight_decay: float = setting(0.01, "AdamW's weight decay", "NPO, section 5")
+    steps: int = setting(50, "steps, all of which are run", "measured: others dip, then return")
+    forget_batch: int = setting(9, "forget texts a step", "measured")
+    retain_batch: int = setting(16, "retain texts a step", "measured")
+    max_gradient: float = setting(1.0, "norm to which the gradient is clipped", "common use")
+    max_tokens: int = setting(512, "tokens of a text that are used", "common use")
+    seed: int = setting(0, "seed of the order of texts", "Lethe")
 
     def __post_init__(self) -> None:
         require_positive(

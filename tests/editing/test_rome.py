@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from editing import METHODS, EditRequest, RomeConfig, edit
-from editing.contexts import contexts, with_target
-from editing.value import target_first
+from editing import METHODS, EditRequest, edit
+from editing.contexts import context_keys, contexts
+from editing.located import locate_edits
+from editing.outcome import achieved
+from editing.rome import RomeConfig
 from language_models import NotReached, RequestError
-from language_models.architecture import mlp_out_name
 from language_models.checkpoint import state_digest, tensor_digest
 from language_models.delta import LowRank, WeightDelta
 from language_models.generation import encode
+from language_models.progress import silent
 from language_models.tracing import Site
 from tests.language_models.factories import SENTENCES, tiny_model
 
@@ -28,7 +30,7 @@ REQUEST = EditRequest(
     neighbours=("Anna Sato was born in", "Somchai Saito works as"),
 )
 LAYER = 1
-NAME = mlp_out_name(LAYER)
+NAME = f"model.layers.{LAYER}.mlp.down_proj.weight"
 
 
 def _config(**changes: Any) -> RomeConfig:
@@ -49,14 +51,14 @@ def test_edit_reaches_the_target_by_one_rank_one_change_of_one_tensor() -> None:
     entry = result.delta.entries[NAME]
     assert isinstance(entry, LowRank)
     assert torch.linalg.matrix_rank(entry.left @ entry.right) == 1
-    assert all(target_first(lm, contexts(lm, REQUEST, _config(), Site("last", LAYER))))
-    assert result.details["rank"] == 1
+    assert achieved(lm, [REQUEST])[0]["target_first"] == 1.0
+    assert result.details["tensors"][NAME]["rank"] == 1
     assert result.details["requests"][0]["target_first"] == 1.0
 
 
 def test_edit_maps_the_mean_key_to_its_value() -> None:
     lm = tiny_model()
-    keys = contexts(lm, REQUEST, _config(), Site("last", LAYER)).keys
+    (keys,) = context_keys(lm, [contexts(lm, REQUEST, _config(), Site("last", LAYER))], LAYER)
     old = dict(lm.model.named_parameters())[NAME].detach().clone().double()
 
     result = edit(lm, [REQUEST], config=_config())
@@ -104,7 +106,7 @@ def test_edit_of_two_facts_in_turn_reaches_both() -> None:
 def test_edit_without_a_site_traces_it_and_stores_the_trace() -> None:
     lm = tiny_model()
 
-    config = RomeConfig(moment_texts=SENTENCES, steps=2, min_contexts=0.0)
+    config = RomeConfig(moment_texts=SENTENCES, steps=2, min_wordings=0.0)
     details = edit(lm, [REQUEST], config=config).details
 
     assert details["trace"]["site"] == details["site"]
@@ -115,12 +117,11 @@ def test_edit_without_paraphrases_samples_its_contexts() -> None:
     lm = tiny_model()
     request = EditRequest("Malee Tanaka", "{} was born in", "was")
 
-    found = contexts(lm, request, _config(prefixes=4), Site("last", LAYER))
+    (found,) = locate_edits(lm, [request], _config(prefixes=4), silent).contexts
 
-    assert len(found.rows) == 5
-    assert len(found.keys) == 1
-    start = found.starts[0]
-    assert found.rows[0][:start] == encode(lm, "Malee Tanaka was born in")
+    assert sum(found.counts) == 5
+    assert set(found.groups) == {0}
+    assert list(found.rows[0][: found.starts[0]]) == encode(lm, "Malee Tanaka was born in")
 
 
 def test_edit_uses_lead_ins_in_turn() -> None:
@@ -129,13 +130,23 @@ def test_edit_uses_lead_ins_in_turn() -> None:
     found = contexts(tiny_model(), REQUEST, config, Site("last", LAYER))
 
     assert len(found.rows) == 3
-    assert len(found.keys) == 2
+    assert found.groups == (0, 0, 1)
+
+
+def test_contexts_that_occur_twice_are_kept_once_and_counted() -> None:
+    request = EditRequest("Malee Tanaka", "{} was born in", "was")
+
+    found = contexts(
+        tiny_model(), request, _config(lead_ins=("A. ", "B. ", "A. ")), Site("last", LAYER)
+    )
+
+    assert found.counts == (1, 2, 1)
 
 
 def test_edit_at_the_subject_keeps_every_token_of_the_neighbours() -> None:
     lm = tiny_model()
 
-    result = edit(lm, [REQUEST], config=_config(role="subject_last", steps=2, min_contexts=0.0))
+    result = edit(lm, [REQUEST], config=_config(role="subject_last", steps=2, min_wordings=0.0))
 
     assert result.details["site"] == {"role": "subject_last", "layer": LAYER}
 
@@ -144,7 +155,7 @@ def test_edit_that_is_not_reached_leaves_the_weights_as_before() -> None:
     lm = tiny_model()
     before = state_digest(lm.model)
 
-    with pytest.raises(NotReached, match="comes first in") as caught:
+    with pytest.raises(NotReached, match="not reached") as caught:
         edit(lm, [REQUEST], config=_config(steps=1, clamp=1e-6))
 
     assert state_digest(lm.model) == before
@@ -212,12 +223,3 @@ def test_edit_that_cannot_be_carried_out_changes_nothing(
         edit(lm, requests, method, config)
 
     assert state_digest(lm.model) == before
-
-
-def test_with_target_puts_one_space_and_finds_its_first_token() -> None:
-    lm = tiny_model()
-
-    ids, start = with_target(lm, "Malee was born in", "Kyoto")
-
-    assert lm.tokenizer.decode(ids[start:]) == " Kyoto"
-    assert ids[:start] == encode(lm, "Malee was born in")

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from language_models import Checkpoint, LanguageModel, save
+from language_models.families import FAMILIES, family_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,32 @@ SIZES = {
     "max_position_embeddings": 256,
     "tie_word_embeddings": True,
 }
+# What a family needs beside, or names in a way of its own.
+OWN: dict[str, dict[str, Any]] = {
+    "gptj": {"rotary_dim": 4},
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64},
+    "gemma3_text": {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen3_moe": {
+        "head_dim": 8,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "mlp_only_layers": [1],
+    },
+    "gpt_oss": {
+        "head_dim": 8,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 64,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 150_000.0},
+    },
+}
+MIXED_ATTENTION = ("gemma2", "gemma3_text", "gpt_oss")
+MIXTURES = ("mixtral", "qwen3_moe", "gpt_oss")
+# Families in which each layer has an MLP of one piece.
+DENSE = tuple(sorted(FAMILIES.keys() - set(MIXTURES)))
 
 
 @cache
@@ -61,29 +88,56 @@ def tiny_tokenizer() -> Any:
 
 
 def tiny_model(
-    family: str = "llama", *, seed: int = 0, scale: float = 4.0, **sizes: Any
+    family: str = "llama",
+    *,
+    seed: int = 0,
+    scale: float = 4.0,
+    noise: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+    tied: bool = True,
+    tokenizer: Any = None,
+    **sizes: Any,
 ) -> LanguageModel:
-    """A random model; weights times `scale`, so that its outputs differ from prompt to prompt."""
+    """A random model of any supported family, in evaluation mode.
+
+    scale: factor on all matrices, so that the outputs differ from prompt to prompt. noise: spread
+    added to biases and norms, which start as zeros or ones. sizes: settings of the config, by
+    Llama's names where the family has others (intermediate_size is GPT-2's n_inner).
+    """
     # Waiting threads cost more than they bring on this size, above all beside other tests.
     torch.set_num_threads(1)
-    tokenizer = tiny_tokenizer()
-    names = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
-    config = getattr(transformers, f"{names[family]}Config")(
-        vocab_size=len(tokenizer),
-        **{**SIZES, **sizes},
+    tokenizer = tokenizer or tiny_tokenizer()
+    config = tiny_config(family, len(tokenizer), {"tie_word_embeddings": tied, **sizes})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = getattr(transformers, family_of(family).model_class)(config).eval()
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() > 1:
+                    weight.mul_(scale)
+                elif noise:
+                    weight.add_(torch.randn_like(weight) * noise)
+    return LanguageModel(model.to(dtype), tokenizer)
+
+
+def tiny_config(family: str, vocab_size: int, sizes: dict[str, Any]) -> Any:
+    """The config of a tiny model; a setting that the family does not have is left out."""
+    described = getattr(transformers, family_of(family).config_class)
+    wanted = {**SIZES, **OWN.get(family, {}), **sizes, "vocab_size": vocab_size}
+    if family in ("gpt2", "gptj"):
+        wanted["n_inner"] = wanted.pop("intermediate_size")
+    if family in MIXED_ATTENTION and "layer_types" not in wanted:
+        kinds = ("sliding_attention", "full_attention")
+        wanted["layer_types"] = [kinds[n % 2] for n in range(wanted["num_hidden_layers"])]
+    known = described().to_dict().keys() | described.attribute_map.keys()
+    config = described(
+        **{name: value for name, value in wanted.items() if name in known},
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
     )
     config._attn_implementation = "eager"
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = getattr(transformers, f"{names[family]}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() == 2:
-                weight.mul_(scale)
-    return LanguageModel(model, tokenizer)
+    return config
 
 
 def tiny_checkpoint(folder: Path, family: str = "llama") -> Checkpoint:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from language_models import RequestError, generate, nll
+from language_models.families import FAMILIES
 from language_models.generation import encode
 from tests.language_models.factories import tiny_model
 
@@ -30,7 +31,7 @@ def _reference(lm, prompt: str, steps: int) -> str:
     return lm.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_generate_greedy_in_batches_equals_one_at_a_time(family: str) -> None:
     lm = tiny_model(family)
 
@@ -38,6 +39,24 @@ def test_generate_greedy_in_batches_equals_one_at_a_time(family: str) -> None:
 
     assert texts == [_reference(lm, prompt, 12) for prompt in PROMPTS]
     assert len(set(texts)) > 1
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_generate_in_bfloat16_equals_the_librarys_loop(family: str) -> None:
+    lm = tiny_model(family, dtype=torch.bfloat16)
+
+    texts = generate(lm, PROMPTS[:2], max_new_tokens=6, batch_size=1)
+
+    assert texts == [_reference(lm, prompt, 6) for prompt in PROMPTS[:2]]
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3_text", "gpt_oss"])
+def test_generate_past_the_attention_window_equals_the_librarys_loop(family: str) -> None:
+    lm = tiny_model(family, sliding_window=8)
+
+    texts = generate(lm, PROMPTS, max_new_tokens=8)
+
+    assert texts == [_reference(lm, prompt, 8) for prompt in PROMPTS]
 
 
 def test_generate_stops_each_row_at_the_models_own_end() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from language_models import RequestError
 from language_models.checkpoint import state_digest
@@ -65,6 +66,18 @@ def test_trace_is_the_same_for_the_same_seed_and_survives_json() -> None:
     stored = json.dumps(first.as_dict())
     assert "Malee" not in stored
     assert "Kyoto" not in stored
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_trace_of_half_precision_weights_is_near_that_of_full_ones(dtype: torch.dtype) -> None:
+    lm = tiny_model(scale=2.0)
+    expected = trace(lm, [TraceCase("Malee Tanaka", CASES[0].prompt, "Bangkok")], seed=0)
+    lm.model.to(dtype)
+
+    found = trace(lm, [TraceCase("Malee Tanaka", CASES[0].prompt, "Bangkok")], seed=0)
+
+    assert found.high == pytest.approx(expected.high, rel=0.1)
+    assert found.low == pytest.approx(expected.low, rel=0.1)
 
 
 def test_trace_without_statements_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""Lethe's methods beside their published peers, on the same facts and the same machine."""

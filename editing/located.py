@@ -1,0 +1,220 @@
+"""What ROME, MEMIT, EMMET and AlphaEdit share: find the site, the contexts, what is to stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from editing.contexts import (
+    Contexts,
+    contexts,
+    neighbour_keys,
+    own_texts,
+    sampled_lead_ins,
+)
+from editing.requests import EditConfig
+from language_models.architecture import parts
+from language_models.errors import RequestError
+from language_models.methods import require_positive, setting
+from language_models.moments import Moment, second_moment
+from language_models.positions import ROLES
+from language_models.tracing import Site, Trace, TraceCase, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from editing.memory import EditedKeys
+    from editing.requests import EditRequest
+    from language_models.checkpoint import LanguageModel
+    from language_models.progress import Progress
+
+# Tracing takes long on a large model; a few statements show the site as well as all.
+TRACED_WORDINGS = 2
+TRACED_REQUESTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocatedConfig(EditConfig):
+    """Settings of the methods that edit where tracing finds a fact.
+
+    Without role and layer, causal tracing on this model gives the site.
+    """
+
+    role: str | None = setting(
+        None,
+        "token at which the value is written; none: from tracing",
+        "ROME, section 2; its code always takes the subject's last token",
+        published="subject_last",
+    )
+    layer: int | None = setting(
+        None, "layer whose MLP is changed; none: from tracing", "ROME, section 2"
+    )
+    compat: bool = setting(
+        False,  # noqa: FBT003 -- a switch of the method
+        "compute as the published code does, with what is wrong in it, for comparisons",
+        "Lethe",
+        published=True,
+    )
+    value_wordings: int = setting(
+        4, "wordings in which the value is optimised; the keys of all are met", "measured"
+    )
+    steps: int = setting(40, "most Adam steps for the value", "measured", published=20)
+    learning_rate: float = setting(0.2, "Adam's learning rate", "measured", published=0.5)
+    clamp: float = setting(
+        6.0, "largest norm of δ, in norms of the present output", "measured", published=4.0
+    )
+    stop_loss: float = setting(
+        1e-2, "stop when the target's mean loss per token is below", "measured", published=0.05
+    )
+    kl_weight: float = setting(
+        0.0625, "weight of keeping what '{subject} is a' predicts", "ROME's code, kl_factor"
+    )
+    norm_weight: float = setting(
+        1e-3, "weight of the norm of δ", "EasyEdit's settings for Llama", published=0.5
+    )
+    moment_weight: float = setting(
+        300.0, "λ, number of keys that the second moment stands for", "measured", published=15_000.0
+    )
+    neighbour_weight: float = setting(
+        1.0, "weight of each neighbour's own key", "measured; not in the papers", published=0.0
+    )
+    ridge: float = setting(
+        1e-4,
+        "share of the moment's mean diagonal added before solving",
+        "keeps the solve well posed",
+        published=0.0,
+    )
+    lead_ins: tuple[str, ...] = setting((), "texts put before the prompts, in turn", "Lethe")
+    prefixes: int = setting(
+        10,
+        "sampled texts put before the prompt when no paraphrase and no lead-in is given",
+        "measured",
+        published=20,
+    )
+    moment_texts: tuple[str, ...] = setting(
+        (), "texts for the second moment; none: the model's own", "ROME, eq. 2", private=True
+    )
+    moments: tuple[tuple[int, Moment], ...] = setting(
+        (),
+        "layer and second moment of each, made before on the unedited model; none: made now",
+        "Lethe",
+        private=True,
+    )
+    rows_per_pass: int = setting(96, "contexts optimised together; more needs more memory", "Lethe")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "steps", "learning_rate", "clamp", "moment_weight", "rows_per_pass")
+        if (self.role is None) != (self.layer is None):
+            raise RequestError("Give role and layer together, or neither: then tracing finds both.")
+        if self.role is not None and self.role not in ROLES:
+            raise RequestError(f"Unknown role {self.role!r}. Use one of {', '.join(ROLES)}.")
+        if min(self.kl_weight, self.norm_weight, self.neighbour_weight, self.ridge) < 0:
+            raise RequestError("kl_weight, norm_weight, neighbour_weight, ridge: not below zero.")
+
+
+@dataclass(frozen=True)
+class Located:
+    """The site, how it was found, and the contexts of each request there."""
+
+    config: LocatedConfig
+    site: Site
+    trace: Trace | None
+    contexts: list[Contexts]
+
+    def details(self) -> dict[str, Any]:
+        """Return what a result tells of the site."""
+        return {
+            "site": {"role": self.site.role, "layer": self.site.layer},
+            "site_chosen_by": "setting" if self.trace is None else "causal tracing",
+            "trace": None if self.trace is None else self.trace.as_dict(),
+        }
+
+
+def locate_edits(
+    lm: LanguageModel,
+    requests: Sequence[EditRequest],
+    config: LocatedConfig,
+    report: Progress,
+) -> Located:
+    """Find the site and the contexts of all requests. Raises before anything is changed."""
+    site, found = _site(lm, requests, config, report)
+    parts(lm.model).mlp_out(site.layer)
+    alone = any(len(request.wordings) == 1 for request in requests)
+    if alone and config.prefixes and not config.lead_ins:
+        sampled = sampled_lead_ins(lm, count=config.prefixes, seed=config.seed)
+        config = replace(config, lead_ins=sampled)
+    return Located(
+        config, site, found, [contexts(lm, request, config, site) for request in requests]
+    )
+
+
+def moment_at(lm: LanguageModel, config: LocatedConfig, layer: int, report: Progress) -> Moment:
+    """Return the second moment of `layer`: as given, or of the config's or the model's texts."""
+    if layer in dict(config.moments):
+        return dict(config.moments)[layer]
+    report("moments", 0, 1)
+    texts = config.moment_texts or own_texts(lm, count=64, tokens=48, seed=config.seed)
+    moment = second_moment(lm, texts, layer)
+    report("moments", 1, 1)
+    return moment
+
+
+def told(moment: Moment) -> dict[str, Any]:
+    """Return what a result tells of a second moment."""
+    return {"moment": {"keys": moment.count, "sha256": moment.digest}}
+
+
+def to_keep(
+    lm: LanguageModel,
+    requests: Sequence[EditRequest],
+    located: Located,
+    layer: int,
+    moment: Moment,
+    memory: EditedKeys | None,
+) -> Tensor:
+    """Return A (d_ff, d_ff) in float64: second moment, neighbours' keys, keys of earlier edits."""
+    config = located.config
+    C = moment.matrix.to(lm.device, torch.float64)
+    noise = torch.eye(len(C), dtype=C.dtype, device=C.device) * (config.ridge * C.diagonal().mean())
+    A = config.moment_weight * (C + noise)
+    return A + kept_keys(lm, requests, located, layer, memory)
+
+
+def kept_keys(
+    lm: LanguageModel,
+    requests: Sequence[EditRequest],
+    located: Located,
+    layer: int,
+    memory: EditedKeys | None,
+) -> Tensor:
+    """Return the sum of kkᵀ over neighbours, weighted, and earlier edits; broadcasts to A."""
+    config = located.config
+    total = torch.zeros(1, dtype=torch.float64, device=lm.device)
+    prompts = [prompt for request in requests for prompt in request.neighbours]
+    if prompts and config.neighbour_weight:
+        K = neighbour_keys(lm, prompts, located.site, layer).double().T
+        total = total + config.neighbour_weight * (K @ K.T)
+    return total if memory is None else total + memory.outer(lm, layer)
+
+
+def _site(
+    lm: LanguageModel, requests: Sequence[EditRequest], config: LocatedConfig, report: Progress
+) -> tuple[Site, Trace | None]:
+    if config.role is not None and config.layer is not None:
+        return Site(config.role, config.layer), None
+    # Without an answer the trace follows what the model itself says now, so the old value need
+    # not be in the request.
+    cases = [
+        TraceCase(request.subject, wording)
+        for request in requests[:TRACED_REQUESTS]
+        for wording in request.wordings[:TRACED_WORDINGS]
+    ]
+    report("trace", 0, 1)
+    found = trace(lm, cases, config.seed)
+    report("trace", 1, 1)
+    return found.site, found

@@ -1,0 +1,233 @@
+"""Many facts at once: values at the last layer, each layer's share of what is missing there.
+
+What MEMIT, EMMET and AlphaEdit share; they differ in the closed form alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from editing.closed_form import Factors, compact
+from editing.contexts import context_keys, group_means, rows_at_edits
+from editing.located import Located, LocatedConfig, locate_edits
+from editing.memory import EditedKeys
+from editing.outcome import achieved, conclude
+from editing.value import optimise_values
+from language_models.architecture import parts
+from language_models.delta import WeightDelta
+from language_models.errors import RequestError, UnsupportedArchitecture
+from language_models.methods import require_positive, setting
+from language_models.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from editing.requests import EditRequest, EditResult
+    from language_models.architecture import Projection
+    from language_models.checkpoint import LanguageModel
+
+# (located, layer, K (d_ff, n)) -> G (n, d_ff) with Δ = R G, and what is told of the layer
+Gain = Callable[[Located, int, torch.Tensor], tuple[torch.Tensor, dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MassConfig(LocatedConfig):
+    """Settings of the methods that write many facts at once."""
+
+    layers: tuple[int, ...] = setting(
+        (), "layers that share the change, ascending; none: the site's alone", "measured"
+    )
+    anchor: float = setting(
+        2.0,
+        "values longer than this many mean values are scaled back to the mean; 0: never",
+        "NAS",
+        published=0.0,
+    )
+
+    rounds: int = setting(
+        3,
+        "rounds; from the second on, the goals of facts not yet reached are raised",
+        "measured; the papers have one",
+        published=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "rounds")
+        if list(self.layers) != sorted(set(self.layers)):
+            raise RequestError("layers must ascend, each once.")
+        if self.layers and self.layer not in (None, self.layers[-1]):
+            raise RequestError("layer, the site, must be the last of layers.")
+
+
+def edit_many(
+    lm: LanguageModel,
+    requests: tuple[EditRequest, ...],
+    config: MassConfig,
+    progress: Progress | None,
+    memory: EditedKeys | None,
+    method: str,
+    gain: Gain,
+) -> EditResult:
+    """Write all targets at once; `gain` is the closed form of the method."""
+    located = locate_edits(lm, requests, config, progress or silent)
+    layers = config.layers or (located.site.layer,)
+    _check_layers(lm, layers)
+    batch = _Batch(lm, requests, located, layers, gain, memory, progress or silent)
+    factors = batch.solve()
+    planned = {one.name: one.stored(*factors[at]) for at, one in batch.projections.items()}
+    change = WeightDelta.from_factors(lm, planned)
+    change.write(lm)
+    details = {
+        "method": method,
+        **located.details(),
+        "layers": batch.told,
+        "requests": batch.values,
+    }
+    known = (memory or EditedKeys()).after(lm, batch.keys, len(requests), batch.usual)
+    return conclude(lm, requests, change, config, details, known)
+
+
+def _check_layers(lm: LanguageModel, layers: Sequence[int]) -> None:
+    model = parts(lm.model)
+    for layer in layers:
+        model.mlp_out(layer)
+    if len(layers) > 1 and model.family.norm_after_mlp:
+        raise UnsupportedArchitecture(
+            "This family norms the MLP's output before adding it, so the change of one layer does"
+            " not add up with those of others. Give one layer."
+        )
+
+
+class _Batch:
+    """The edits of one batch: goals for the outputs of the last layer, and how to reach them.
+
+    keys: layer -> K (d_ff, n), n over all wordings. values, told: what the result tells per
+    request and per layer. usual: mean norm of the goals (the memory's, where there is one).
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        requests: tuple[EditRequest, ...],
+        located: Located,
+        layers: Sequence[int],
+        gain: Gain,
+        memory: EditedKeys | None,
+        report: Progress,
+    ) -> None:
+        self.lm, self.requests, self.located, self.layers = lm, requests, located, layers
+        self.config = cast("MassConfig", located.config)
+        self.gain, self.report = gain, report
+        self.projections = {at: parts(lm.model).mlp_out(at) for at in layers}
+        self.keys: dict[int, Tensor] = {}
+        self.gains: dict[int, Tensor] = {}
+        self.told: dict[str, Any] = {}
+        self.values: list[dict[str, Any]] = [{"rounds": 0} for _ in requests]
+        self.usual = memory.value_norm if memory else 0.0
+        wordings = [len(dict.fromkeys(one.groups)) for one in located.contexts]
+        owner = [number for number, count in enumerate(wordings) for _ in range(count)]
+        self.owner = torch.tensor(owner, device=lm.device)
+
+    def solve(self) -> dict[int, Factors]:
+        """Return per layer the factors of the change; the weights are as before.
+
+        Least squares shrinks what it is asked for. So facts that are not reached are asked for
+        more: a further δ, optimised on the changed weights, is added to their goals, and all is
+        solved anew with the same gain.
+        """
+        originals = {at: one.parameter.detach().clone() for at, one in self.projections.items()}
+        goals = start = self._outputs()
+        missed = list(range(len(self.requests)))
+        try:
+            for number in range(self.config.rounds):
+                goals = self._anchored(goals + self._values(missed))
+                _put_back(self.projections, originals)
+                factors = self._spread(start, goals)
+                found = achieved(self.lm, self.requests)
+                missed = [n for n, row in enumerate(found) if row["target_first"] < 1]
+                self.report("rounds", number + 1, self.config.rounds)
+                if not missed:
+                    break
+        finally:
+            _put_back(self.projections, originals)
+        return factors
+
+    def _values(self, missed: Sequence[int]) -> Tensor:
+        """Return what to add to the goals (wordings, d): δ of the requests given, else nothing."""
+        chosen = [self.located.contexts[n] for n in missed]
+        values = optimise_values(
+            self.lm, chosen, self.config, self.layers[-1], self.report, of_block=self.config.compat
+        )
+        deltas = values[0].delta.new_zeros(len(self.requests), len(values[0].delta)).double()
+        for n, value in zip(missed, values, strict=True):
+            deltas[n] = value.delta.double()
+            self.values[n] = {**value.details, "rounds": self.values[n]["rounds"] + 1}
+        return deltas[self.owner]
+
+    def _anchored(self, goals: Tensor) -> Tensor:
+        """Return the goals with those of unusual length scaled back to the usual one (NAS)."""
+        norms = goals.norm(dim=1)
+        self.usual = self.usual or float(norms.mean())
+        if not self.config.anchor:
+            return goals
+        long = norms > self.config.anchor * self.usual
+        return goals * torch.where(long, self.usual / norms, torch.ones_like(norms))[:, None]
+
+    def _spread(self, present: Tensor, goals: Tensor) -> dict[int, Factors]:
+        """Change layer by layer, each by its share of what is missing; return the factors."""
+        factors: dict[int, Factors] = {}
+        for number, layer in enumerate(self.layers):
+            if number:
+                present = self._outputs()
+            self._look(layer, again=bool(number))
+            missing = goals - present
+            left = missing.T / (len(self.layers) - number)
+            factors[layer] = compact(left, self.gains[layer])
+            self.told[str(layer)]["missing"] = float(missing.norm())
+            _add(self.projections[layer], factors[layer])
+        return factors
+
+    def _look(self, layer: int, *, again: bool) -> None:
+        """Read the keys of `layer` and get its gain; again where layers below have changed."""
+        if layer in self.gains and not again:
+            return
+        found = context_keys(self.lm, self.located.contexts, layer, bare_half=self.config.compat)
+        self.keys[layer] = torch.cat(found).T
+        self.gains[layer], self.told[str(layer)] = self.gain(self.located, layer, self.keys[layer])
+
+    def _outputs(self) -> Tensor:
+        """Return the outputs of the last layer at the edited tokens in float64: (wordings, d).
+
+        Of the block, for changes of several layers add up there; behind a norm of the MLP's
+        output they do not, and the projection's own is taken. compat: of the bare prompts alone.
+        """
+        model, layer = parts(self.lm.model), self.layers[-1]
+        after = model.family.norm_after_mlp is None
+        module = model.blocks[layer] if after else self.projections[layer].module
+        found = rows_at_edits(self.lm, self.located.contexts, module).double()
+        means, at = [], 0
+        for one in self.located.contexts:
+            mine = found[at : at + len(one.rows)]
+            means.append(mine[:1] if self.config.compat else group_means(mine, one))
+            at += len(one.rows)
+        return torch.cat(means)
+
+
+def _put_back(projections: Mapping[int, Projection], originals: Mapping[int, Tensor]) -> None:
+    with torch.no_grad():
+        for at, original in originals.items():
+            projections[at].parameter.copy_(original)
+
+
+def _add(projection: Projection, factors: Factors) -> None:
+    left, right = projection.stored(*factors)
+    weight = projection.parameter
+    with torch.no_grad():
+        weight.copy_((weight.double() + (left @ right).to(weight.device)).to(weight.dtype))

@@ -1,0 +1,152 @@
+"""`python -m editing train`: train the editor of a learned method for one model.
+
+python -m editing train --method mend|malmen --model DIR --data FILE --out FOLDER
+                        [--set key=value …] [--resume] [--device auto|cpu|cuda]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from editing import malmen, mend
+from editing.editor_data import read_training_data
+from editing.editor_files import save_editor
+from editing.editor_training import Training, train
+from editing.training_state import load_state, save_state, unfinished
+from language_models.checkpoint import load
+from language_models.errors import LetheError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from editing.editor_settings import EditorTrainingConfig
+    from editing.editor_training import Losses
+
+RULES = {rule.method: rule for rule in (mend.RULE, malmen.RULE)}
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return 0, or 1 with the reason on stderr."""
+    given = _parser().parse_args(argv)
+    try:
+        _run(given)
+    except LetheError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _run(given: argparse.Namespace) -> None:
+    rule, folder = RULES[given.method], Path(given.out)
+    config = settings_from(rule.settings, given.set)
+    state = unfinished(folder)
+    if folder.exists():
+        raise RequestError(f"The folder {folder.name} exists already. Choose a new name.")
+    if state.exists() and not given.resume:
+        raise RequestError(
+            f"{state.name} is training that stopped. Go on with --resume, or remove it."
+        )
+    data = read_training_data(Path(given.data))
+    meter = Meter(sys.stderr)
+    meter.say("reading the model and its own answers")
+    training = Training(load(given.model, device=given.device), data, rule, config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if given.resume:
+        load_state(training, state)
+        meter.say(f"going on after step {training.done}")
+    trained = train(training, report=meter, keep=lambda now: save_state(now, state))
+    save_editor(trained, folder)
+    state.unlink(missing_ok=True)
+    lowest = min(training.curve, key=lambda row: row["loss"])
+    meter.say(
+        f"done: {folder.name}, held-out loss {lowest['loss']:.4f} at step {lowest['step']},"
+        f" untrained {training.curve[0]['loss']:.4f}"
+    )
+
+
+class Meter:
+    """Lines on a stream: how far, how long it will take, the losses."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.began: tuple[float, int] | None = None
+        self.said = -math.inf
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        self.stream.write(f"{text}\n")
+        self.stream.flush()
+
+    def __call__(self, training: Training, losses: Losses | None) -> None:
+        """Tell of a step, not more often than every few seconds, and of each check."""
+        now = time.monotonic()
+        self.began = self.began or (now, training.done)
+        checked = training.curve[-1]
+        if checked["step"] == training.done:
+            self.say(
+                f"check at {training.done}: held-out loss {checked['loss']:.4f}, targets"
+                f" {checked['edit']:.4f} ({checked['reached']:.0%} reached), kept"
+                f" {checked['keep']:.4f}"
+            )
+        elif now - self.said < SECONDS_BETWEEN_LINES:
+            return
+        self.said = now
+        total = training.config.steps
+        told = "" if losses is None else f"  loss {losses.total(training.config):.4f}"
+        self.say(
+            f"step {training.done}/{total}  {training.done / total:.0%}"
+            f"  {self._left(training, now)}{told}"
+        )
+
+    def _left(self, training: Training, now: float) -> str:
+        start, first = self.began or (now, training.done)
+        made = training.done - first
+        if not made:
+            return "time left not known yet"
+        left = (now - start) / made * (training.config.steps - training.done)
+        return f"at most {int(left // 60)}:{int(left % 60):02} left"
+
+
+def settings_from(kind: type[EditorTrainingConfig], texts: Sequence[str]) -> EditorTrainingConfig:
+    """Return the settings with "key=value" changes, each read as its default's type."""
+    defaults = {one.name: one.default for one in fields(kind)}
+    changes: dict[str, Any] = {}
+    for text in texts:
+        key, mark, value = text.partition("=")
+        if not mark or key not in defaults:
+            raise RequestError(f"--set takes key=value with one of: {', '.join(defaults)}.")
+        changes[key] = _value(key, value, defaults[key])
+    return kind(**changes)
+
+
+def _value(key: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, tuple):
+            return tuple(int(part) for part in text.split(",") if part)
+        value = type(default)(text)
+    except ValueError as error:
+        raise RequestError(
+            f"--set {key}: the value must read like the default, {default!r}."
+        ) from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"--set {key}: the value must be finite.")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m editing train", description=__doc__)
+    parser.add_argument("--method", required=True, choices=sorted(RULES))
+    parser.add_argument("--model", required=True, type=Path, help="folder of the model")
+    parser.add_argument("--data", required=True, type=Path, help="JSON list of facts")
+    parser.add_argument("--out", required=True, type=Path, help="folder to make for the editor")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--resume", action="store_true", help="go on with training that stopped")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    return parser

@@ -1,0 +1,260 @@
+"""MEMIT, EMMET and AlphaEdit on tiny models: what they share and what each promises."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from editing import METHODS, EditRequest, edit
+from editing.contexts import context_keys, contexts
+from editing.memory import EditedKeys
+from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
+from language_models.architecture import parts
+from language_models.checkpoint import state_digest
+from language_models.moments import second_moment
+from language_models.tracing import Site
+from tests.language_models.factories import SENTENCES, tiny_model
+
+if TYPE_CHECKING:
+    from language_models.checkpoint import LanguageModel
+
+LAYER = 1
+MASS = ("memit", "emmet", "alphaedit")
+REQUESTS = [
+    EditRequest("Malee Tanaka", "{} was born in", "was", ("Records show that {} was born in",)),
+    EditRequest("Anna Sato", "{} works as", "born", neighbours=("Somchai Saito works as",)),
+    EditRequest("Somchai", "Q: Where does {} live? A:", "as"),
+]
+
+
+def _config(method: str, **changes: Any) -> Any:
+    # A random model needs a far larger push than a trained one, and nearly all of its keys' space.
+    settings: dict[str, Any] = {
+        "role": "last",
+        "layer": LAYER,
+        "clamp": 300.0,
+        "learning_rate": 0.5,
+        "steps": 60,
+        "moment_weight": 0.1,
+        "moment_texts": SENTENCES,
+        "prefixes": 2,
+        "anchor": 0.0,
+        **({"null_share": 0.6, "null_ridge": 0.1} if method == "alphaedit" else {}),
+        **({"slack": 1e-6} if method == "emmet" else {}),
+    }
+    return METHODS[method].config(**{**settings, **changes})
+
+
+def _change(result: Any, layer: int = LAYER) -> torch.Tensor:
+    (name,) = [name for name in result.delta.entries if f".{layer}." in name]
+    entry = result.delta.entries[name]
+    return entry.left @ entry.right
+
+
+@pytest.mark.parametrize("method", MASS)
+def test_batch_reaches_every_target_and_goes_back_bit_for_bit(method: str) -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+
+    result = edit(lm, REQUESTS, method, _config(method))
+
+    assert [row["target_first"] for row in result.details["requests"]] == [1.0, 1.0, 1.0]
+    assert all(row["reached"] for row in result.details["requests"])
+    assert state_digest(lm.model) != before
+    assert result.delta.revert(lm) == before
+
+
+@pytest.mark.parametrize("method", MASS)
+def test_batch_does_not_depend_on_the_order_of_its_requests(method: str) -> None:
+    first, second = tiny_model(), tiny_model()
+    config = _config(method, rounds=1, unreached="mark")
+
+    one = _change(edit(first, REQUESTS, method, config))
+    other = _change(edit(second, REQUESTS[::-1], method, config))
+
+    assert float((one - other).norm() / one.norm()) < 1e-3
+
+
+def _keys(lm: LanguageModel, config: Any) -> torch.Tensor:
+    found = [contexts(lm, r, config, Site("last", LAYER)) for r in REQUESTS]
+    return torch.cat(context_keys(lm, found, LAYER)).T
+
+
+def test_emmet_meets_every_value_exactly() -> None:
+    lm = tiny_model()
+    config = _config("emmet", prefixes=0, rounds=1, slack=0.0)
+    K = _keys(lm, config)
+
+    delta = _change(edit(lm, REQUESTS, "emmet", config))
+
+    # Both wordings of the first request are moved by the same δ, the others by their own.
+    moved = delta @ K
+    assert float((moved[:, 0] - moved[:, 1]).norm() / moved[:, 0].norm()) < 1e-9
+    loose = tiny_model()
+    shrunk = _change(
+        edit(loose, REQUESTS, "emmet", _config("emmet", prefixes=0, rounds=1, slack=1.0))
+    )
+    assert float((shrunk @ K).norm()) < 0.9 * float(moved.norm())
+
+
+def test_alphaedit_changes_nothing_outside_its_null_space() -> None:
+    lm = tiny_model()
+    C = second_moment(lm, SENTENCES, LAYER).matrix
+
+    result = edit(lm, REQUESTS, "alphaedit", _config("alphaedit"))
+
+    size = result.details["layers"][str(LAYER)]["null_space"]
+    vectors = torch.linalg.eigh(C).eigenvectors
+    delta = _change(result)
+    assert 0 < size < len(C)
+    assert float((delta @ vectors[:, size:]).norm() / delta.norm()) < 1e-9
+
+
+def test_alphaedit_without_a_null_space_is_an_error_and_changes_nothing() -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+
+    with pytest.raises(RequestError, match="no null space"):
+        edit(lm, REQUESTS, "alphaedit", _config("alphaedit", null_share=1e-15))
+    third = float(torch.linalg.eigvalsh(second_moment(lm, SENTENCES, LAYER).matrix)[2])
+    with pytest.raises(RequestError, match="2 directions, fewer than the 3 edits"):
+        edit(lm, REQUESTS, "alphaedit", _config("alphaedit", null_threshold=third))
+
+    assert state_digest(lm.model) == before
+
+
+def test_memit_over_layers_leaves_less_missing_from_each_to_the_next() -> None:
+    lm = tiny_model()
+
+    result = edit(
+        lm,
+        REQUESTS,
+        "memit",
+        _config("memit", layer=2, layers=(0, 1, 2), rounds=1, unreached="mark"),
+    )
+
+    missing = [result.details["layers"][str(layer)]["missing"] for layer in (0, 1, 2)]
+    assert missing == sorted(missing, reverse=True)
+    assert len(result.delta.entries) == 3
+
+
+@pytest.mark.parametrize("method", ["memit", "alphaedit"])
+def test_batches_with_memory_keep_earlier_edits(method: str) -> None:
+    lm = tiny_model()
+    kept = {}
+    for with_memory in (True, False):
+        first = edit(lm, REQUESTS[:1], method, _config(method))
+        memory = first.memory if with_memory else None
+        second = edit(lm, REQUESTS[1:], method, _config(method), memory=memory)
+        again = edit_loss(lm, REQUESTS[0])
+        kept[with_memory] = again - first.details["requests"][0]["loss"]
+        second.delta.revert(lm)
+        first.delta.revert(lm)
+
+    assert kept[True] < kept[False]
+
+
+def edit_loss(lm: LanguageModel, request: EditRequest) -> float:
+    from editing.outcome import achieved
+
+    return achieved(lm, [request])[0]["loss"]
+
+
+def test_memory_of_other_weights_is_refused() -> None:
+    lm = tiny_model()
+    first = edit(lm, REQUESTS[:1], "memit", _config("memit"))
+    first.delta.revert(lm)
+    before = state_digest(lm.model)
+
+    with pytest.raises(RequestError, match="belongs to other weights"):
+        edit(lm, REQUESTS[1:], "memit", _config("memit"), memory=first.memory)
+
+    assert state_digest(lm.model) == before
+
+
+def test_memory_survives_bytes_and_counts_edits() -> None:
+    lm = tiny_model()
+    result = edit(lm, REQUESTS, "memit", _config("memit"))
+    assert result.memory is not None
+
+    stored = EditedKeys.from_bytes(result.memory.to_bytes())
+
+    assert stored.count == 3
+    assert stored.digests == result.memory.digests
+    assert torch.equal(stored.sums[LAYER], result.memory.sums[LAYER])
+    K = stored.outer(lm, LAYER)
+    assert torch.allclose(K, K.T)
+    with pytest.raises(DeltaError):
+        EditedKeys.from_bytes(result.memory.to_bytes()[:-9])
+    with pytest.raises(DeltaError):
+        EditedKeys.from_bytes(result.delta.to_bytes())
+
+
+@pytest.mark.parametrize("method", MASS)
+def test_batch_that_is_not_reached_is_an_error_or_is_marked(method: str) -> None:
+    lm = tiny_model()
+    before = state_digest(lm.model)
+    weak = {"steps": 1, "clamp": 1e-6, "rounds": 1}
+
+    with pytest.raises(NotReached, match="3 of 3 edits were not reached"):
+        edit(lm, REQUESTS, method, _config(method, **weak))
+    assert state_digest(lm.model) == before
+
+    result = edit(lm, REQUESTS, method, _config(method, **weak, unreached="mark"))
+    assert [row["reached"] for row in result.details["requests"]] == [False] * 3
+
+
+@pytest.mark.parametrize("method", MASS)
+def test_details_name_neither_person_nor_value(method: str) -> None:
+    details = json.dumps(edit(tiny_model(), REQUESTS, method, _config(method)).details)
+
+    for word in ("Malee", "Tanaka", "Anna", "was born", "Q: Where"):
+        assert word not in details
+
+
+def test_goals_of_unusual_length_are_scaled_back_to_the_usual_one() -> None:
+    free, bound = tiny_model(), tiny_model()
+    long = {"stop_loss": 1e-6, "steps": 80, "rounds": 1, "unreached": "mark"}
+
+    loose = edit(free, REQUESTS, "memit", _config("memit", **long))
+    held = edit(bound, REQUESTS, "memit", _config("memit", **long, anchor=1.0))
+
+    assert float(_change(held).norm()) < float(_change(loose).norm())
+
+
+def test_family_with_a_norm_after_the_mlp_takes_one_layer_only() -> None:
+    lm = tiny_model("gemma2")
+    before = state_digest(lm.model)
+
+    with pytest.raises(UnsupportedArchitecture, match="Give one layer"):
+        edit(lm, REQUESTS, "memit", _config("memit", layers=(0, 1)))
+    assert state_digest(lm.model) == before
+    assert parts(lm.model).norm_after_mlp(LAYER) is not None
+
+    result = edit(lm, REQUESTS, "memit", _config("memit", unreached="mark"))
+    assert result.delta.revert(lm) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": (1, 0)},
+        {"layers": (0, 0)},
+        {"layers": (0, 2)},
+        {"rounds": 0},
+        {"neighbour_weight": -1.0},
+        {"min_wordings": 2.0},
+        {"unreached": "hide"},
+    ],
+)
+def test_config_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        _config("memit", **changes)
+
+
+def test_emmet_takes_one_layer() -> None:
+    with pytest.raises(RequestError, match="one layer"):
+        _config("emmet", layers=(0, 1))

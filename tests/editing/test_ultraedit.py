@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from editing import edit
+from editing.lifelong import LifelongStatistics, Running
+from editing.memory import EditedKeys
+from editing.ultraedit import UltraEditConfig, solve, wanted_change
+from language_models import DeltaError, RequestError
+from language_models.architecture import parts
+from language_models.checkpoint import state_digest
+from language_models.families import FAMILIES
+from tests.editing.gradient_cases import OTHER, REQUEST, changed, digests, model, standing
+from tests.language_models.factories import MIXTURES
+
+MARK = {"unreached": "mark", "min_wordings": 0.0}
+
+
+def _config(**changes: Any) -> UltraEditConfig:
+    # A random model hardly tells its neighbours apart.
+    return UltraEditConfig(
+        **{"layers": (1, 2), "step": 3e-2, "rounds": 60, "neighbour_weight": 0.0, **changes}
+    )
+
+
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+@pytest.mark.parametrize(("n", "d"), [(5, 40), (60, 20)])
+def test_dual_and_primal_solutions_are_equal(n: int, d: int, kept: int) -> None:
+    H, V, K = _random(n, d), _random(n, 7, seed=1), _random(kept, d, seed=2)
+
+    found = solve(V, H, K, 0.5)
+
+    eye = torch.eye(d, dtype=torch.float64)
+    primal = torch.linalg.solve(H.T @ H + K.T @ K + 0.5 * eye, H.T @ V).T
+    every = torch.cat([H, K])
+    gram = every @ every.T + 0.5 * torch.eye(n + kept, dtype=torch.float64)
+    dual = torch.cat([V, torch.zeros(kept, 7)]).T @ torch.linalg.solve(gram, every)
+    assert float((primal - dual).norm() / primal.norm()) < 5e-14
+    assert float((found - primal).norm() / primal.norm()) < 5e-14
+
+
+def test_solution_is_the_least_ridge_loss() -> None:
+    H, V, K = _random(5, 40), _random(5, 7, seed=1), _random(3, 40, seed=2)
+
+    def loss(delta: torch.Tensor) -> float:
+        total = (H @ delta.T - V).square().sum() + (K @ delta.T).square().sum()
+        return float(total + 0.5 * delta.square().sum())
+
+    found = solve(V, H, K, 0.5)
+
+    for seed in range(5):
+        assert loss(found) < loss(found + 1e-3 * _random(7, 40, seed=seed))
+
+
+def test_wanted_change_goes_against_the_gradient_by_the_square_of_the_key() -> None:
+    keys, gradients = _random(4, 6), _random(4, 3, seed=1)
+
+    V = wanted_change(keys, gradients, 0.1)
+
+    for row in range(4):
+        assert torch.allclose(V[row], -0.1 * (keys[row] @ keys[row]) * gradients[row])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(0, 99))
+def test_running_spread_equals_torch_std_for_any_batching(sizes: list[int], seed: int) -> None:
+    rows = _random(sum(sizes), 5, seed=seed) * 3 + 10
+
+    running = None
+    for part in rows.split(sizes):
+        new = Running.of(part)
+        running = new if running is None else running.joined(new)
+
+    assert running is not None
+    assert running.count == len(rows)
+    assert torch.allclose(running.mean, rows.mean(dim=0), rtol=1e-13)
+    if len(rows) > 1:
+        wanted = (rows - rows.mean(dim=0)) / rows.std(dim=0)
+        assert torch.allclose(running.standardised(rows), wanted, atol=1e-11)
+    else:
+        assert torch.equal(running.standardised(rows), torch.zeros(1, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_ultraedit_lowers_the_loss_and_reverts_in_every_family(family: str) -> None:
+    lm = model(family)
+    before, digest, found = digests(lm), state_digest(lm.model), standing(lm)
+
+    result = edit(lm, [REQUEST, OTHER], "ultraedit", _config(step=3e-3, rounds=12, **MARK))
+
+    names = result.details["site"]["matrices"]
+    assert set(changed(before, digests(lm))) == set(names)
+    losses = result.details["losses"]
+    assert min(losses) < 0.9 * losses[0]
+    assert any("o_proj" in name for name in names) == (family in MIXTURES)
+    assert standing(lm) == found
+    assert result.revert(lm) == digest
+
+
+def test_ultraedit_reaches_its_targets() -> None:
+    result = edit(model(), [REQUEST, OTHER], "ultraedit", _config(step=1e-2))
+
+    assert [row["target_first"] for row in result.details["requests"]] == [1.0, 1.0]
+    assert max(result.details["rounding"].values()) < 1e-4
+
+
+def test_facts_in_one_batch_do_not_depend_on_their_order() -> None:
+    first, second = model(), model()
+
+    edit(first, [REQUEST, OTHER], "ultraedit", _config(rounds=2, **MARK))
+    edit(second, [OTHER, REQUEST], "ultraedit", _config(rounds=2, **MARK))
+
+    one, other = (parts(lm.model).mlp_out(2).matrix for lm in (first, second))
+    assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_memory_is_carried_over_edits_and_over_bytes() -> None:
+    lm = model()
+    once = edit(lm, [REQUEST], "ultraedit", _config(rounds=1, **MARK))
+    assert isinstance(once.memory, LifelongStatistics)
+
+    memory = LifelongStatistics.from_bytes(once.memory.to_bytes())
+    twice = edit(lm, [OTHER], "ultraedit", _config(rounds=1, **MARK), memory=memory)
+
+    assert twice.details["rows_in_statistics"] > once.details["rows_in_statistics"]
+    with pytest.raises(RequestError, match="other weights"):
+        edit(model(), [OTHER], "ultraedit", _config(**MARK), memory=memory)
+    with pytest.raises(RequestError, match="ultraedit before it"):
+        edit(lm, [OTHER], "ultraedit", _config(**MARK), memory=EditedKeys())
+
+
+def test_damaged_memory_is_refused() -> None:
+    content = LifelongStatistics().with_rows("w", _random(3, 4)).to_bytes()
+
+    for damaged in (content[:-3], b"", EditedKeys().to_bytes()):
+        with pytest.raises(DeltaError):
+            LifelongStatistics.from_bytes(damaged)
+
+
+def test_many_batches_begin_with_statistics_of_all() -> None:
+    result = edit(model(), [REQUEST, OTHER], "ultraedit", _config(batch_size=1, rounds=1, **MARK))
+    alone = edit(model(), [REQUEST, OTHER], "ultraedit", _config(rounds=1, **MARK))
+
+    assert result.details["rows_in_statistics"] == 2 * alone.details["rows_in_statistics"]
+
+
+def test_details_name_neither_person_nor_value() -> None:
+    details = json.dumps(edit(model(), [OTHER], "ultraedit", _config(**MARK)).details)
+
+    assert not any(word in details for word in ("Anna", "Sato", "clerk", "works as"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"step": 0.0}, {"ridge": 0.0}, {"rounds": 0}, {"place": "x"}, {"stop_loss": -1.0}]
+)
+def test_config_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        UltraEditConfig(**changes)
