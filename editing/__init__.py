@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from editing.requests import EditRequest, EditResult
-from language_models.errors import RequestError
+from editing.requests import EditRequest, EditResult, check_batch
 from language_models.methods import Method, configured, find
 
 if TYPE_CHECKING:
@@ -121,11 +120,10 @@ def edit(
     anything is changed, NotReached when the target was not achieved; then the weights are as
     before.
     """
-    from language_models.replay import evaluating  # torch comes in with the first edit
+    from language_models.modes import evaluating  # torch comes in with the first edit
 
     chosen = find(METHODS, method)
-    if not requests:
-        raise RequestError("Give at least one edit request.")
+    check_batch(requests)
     settings = configured(chosen, config)
     with evaluating(lm):
         result: EditResult = chosen.run(lm, tuple(requests), settings, progress, memory)

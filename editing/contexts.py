@@ -12,7 +12,7 @@ from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.generation import encode, generate, pad_right
 from language_models.moments import hooked
-from language_models.positions import fill, locate, with_target
+from language_models.positions import Located, fill, locate, with_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,11 @@ class Contexts:
     essence: tuple[tuple[int, ...], int]
 
     @property
+    def bare(self) -> list[int]:
+        """The first row of each wording: with nothing before it."""
+        return [self.groups.index(group) for group in dict.fromkeys(self.groups)]
+
+    @property
     def reads(self) -> list[list[int]]:
         """Per row the tokens up to the edited one."""
         return [list(row[: at + 1]) for row, at in zip(self.rows, self.positions, strict=True)]
@@ -65,43 +70,42 @@ def contexts(
     for number, before in texts:
         template = before + request.wordings[number]
         ids, start = with_target(lm, fill(template, request.subject), request.target)
-        found[tuple(ids), start, _position(lm, template, request.subject, site), number] += 1
-    essence = locate(lm, ESSENCE, request.subject).ids
-    at = _position(lm, ESSENCE, request.subject, site)
+        at = _position(locate(lm, template, request.subject), site)
+        found[tuple(ids), start, at, number] += 1
+    where = locate(lm, ESSENCE, request.subject)
+    essence, at = where.ids, _position(where, site)
     rows, starts, positions, groups = zip(*found, strict=True)
     return Contexts(rows, starts, positions, tuple(found.values()), groups, (tuple(essence), at))
 
 
-def context_keys(
-    lm: LanguageModel, found: Sequence[Contexts], layer: int, *, bare_half: bool = False
-) -> list[torch.Tensor]:
+def context_keys(lm: LanguageModel, found: Sequence[Contexts], layer: int) -> list[torch.Tensor]:
     """Return per request its keys at `layer` as means over each wording's rows: (wordings, d_ff).
 
-    All rows of all requests are read together; equal ones once. bare_half: the bare prompt
-    counts as much as all the others of its wording together (MEMIT's code).
+    All rows of all requests are read together; equal ones once.
     """
-    module = parts(lm.model).mlp_out(layer).module
-    keys = rows_at_edits(lm, found, module, of_input=True).double()
-    means, at = [], 0
-    for one in found:
-        means.append(group_means(keys[at : at + len(one.rows)], one, bare_half=bare_half))
-        at += len(one.rows)
-    return means
+    keys, _ = at_edits(lm, found, parts(lm.model).mlp_out(layer).module)
+    return [group_means(mine, one) for mine, one in zip(keys, found, strict=True)]
 
 
-def rows_at_edits(
+def at_edits(
     lm: LanguageModel,
     found: Sequence[Contexts],
-    module: torch.nn.Module,
-    *,
-    of_input: bool = False,
-) -> torch.Tensor:
-    """Return what `module` gives (or takes) at the edited token of every row: (rows, d)."""
+    projection: torch.nn.Module,
+    block: torch.nn.Module | None = None,
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return per request, at the edited token of every row, in float64: keys and outputs.
+
+    Keys (rows, d_ff) are what `projection` takes; outputs (rows, d) what `block` gives, or the
+    projection itself where no block is named. Equal rows are read once.
+    """
     reads = [tuple(row) for one in found for row in one.reads]
     distinct = list(dict.fromkeys(reads))
     place = {row: index for index, row in enumerate(distinct)}
-    seen = at_last(lm, [list(row) for row in distinct], module, of_input=of_input)
-    return seen[[place[row] for row in reads]]
+    order = [place[row] for row in reads]
+    sizes = [len(one.rows) for one in found]
+    seen = at_last(lm, [list(row) for row in distinct], projection, block or projection)
+    keys, outputs = (torch.split(part[order].double(), sizes) for part in seen)
+    return list(keys), list(outputs)
 
 
 def group_means(rows: torch.Tensor, found: Contexts, *, bare_half: bool = False) -> torch.Tensor:
@@ -129,34 +133,42 @@ def neighbour_keys(
     rows = [encode(lm, prompt) for prompt in dict.fromkeys(prompts)]
     if site.role != "last":
         rows = [row[: end + 1] for row in rows for end in range(len(row))]
-    return at_last(lm, rows, parts(lm.model).mlp_out(layer).module, of_input=True)
+    module = parts(lm.model).mlp_out(layer).module
+    return at_last(lm, rows, module, module)[0]
 
 
 @torch.no_grad()
 def at_last(
     lm: LanguageModel,
     rows: Sequence[list[int]],
-    module: torch.nn.Module,
-    *,
-    of_input: bool = False,
-) -> torch.Tensor:
-    """Return what `module` gives (or takes) at the last token of each row: (n, d)."""
-    seen: list[torch.Tensor] = []
+    taking: torch.nn.Module,
+    giving: torch.nn.Module,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what one module takes and another gives at the last token of each row: (n, d) each."""
+    seen: dict[str, torch.Tensor] = {}
 
-    def look(_module: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-        given = inputs[0] if of_input else output
-        seen[:] = [given[0] if isinstance(given, tuple) else given]
+    def take(_module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        seen["in"] = inputs[0]
+
+    def give(_module: Any, _inputs: Any, output: Any) -> None:
+        seen["out"] = output[0] if isinstance(output, tuple) else output
 
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    found: list[torch.Tensor] = []
-    with hooked(lambda: module.register_forward_hook(look)):
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    hooks = (
+        lambda: taking.register_forward_pre_hook(take),
+        lambda: giving.register_forward_hook(give),
+    )
+    with hooked(*hooks):
         for start in range(0, len(rows), ROWS_PER_PASS):
             part = [rows[index] for index in order[start : start + ROWS_PER_PASS]]
             ids, mask = pad_right(lm, part)
             parts(lm.model).backbone(input_ids=ids, attention_mask=mask, use_cache=False)
-            last = torch.tensor([len(row) - 1 for row in part])
-            found.append(seen[0][torch.arange(len(part)), last])
-    return torch.cat(found)[torch.tensor(order).argsort().to(found[0].device)]
+            at = (torch.arange(len(part)), torch.tensor([len(row) - 1 for row in part]))
+            found.append((seen["in"][at], seen["out"][at]))
+    back = torch.tensor(order).argsort()
+    taken, given = (torch.cat(side) for side in zip(*found, strict=True))
+    return taken[back.to(taken.device)], given[back.to(given.device)]
 
 
 def own_texts(lm: LanguageModel, *, count: int, tokens: int, seed: int) -> list[str]:
@@ -181,11 +193,11 @@ def _before(request: EditRequest, config: LocatedConfig, number: int) -> list[st
     return ["", *config.lead_ins]
 
 
-def _position(lm: LanguageModel, template: str, subject: str, site: Site) -> int:
-    tokens = locate(lm, template, subject).tokens(site.role)
+def _position(where: Located, site: Site) -> int:
+    tokens = where.tokens(site.role)
     if tokens:
         return tokens[-1]
     if site.role.startswith("subject"):
         # A name of one token is its own first, middle and last; at the end it is the last token.
-        return locate(lm, template, subject).end - 1
+        return where.end - 1
     raise RequestError(f"A prompt has no token for the role {site.role!r}. Choose another role.")

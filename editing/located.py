@@ -77,10 +77,13 @@ class LocatedConfig(EditConfig):
         1e-3, "weight of the norm of δ", "EasyEdit's settings for Llama", published=0.5
     )
     moment_weight: float = setting(
-        300.0, "λ, number of keys that the second moment stands for", "measured", published=15_000.0
+        1_000.0,
+        "λ, number of keys that the second moment stands for",
+        "measured",
+        published=15_000.0,
     )
     neighbour_weight: float = setting(
-        1.0, "weight of each neighbour's own key", "measured; not in the papers", published=0.0
+        3.0, "weight of each neighbour's own key", "measured; not in the papers", published=0.0
     )
     ridge: float = setting(
         1e-4,
@@ -101,6 +104,12 @@ class LocatedConfig(EditConfig):
     moments: tuple[tuple[int, Moment], ...] = setting(
         (),
         "layer and second moment of each, made before on the unedited model; none: made now",
+        "Lethe",
+        private=True,
+    )
+    kept: tuple[tuple[int, torch.Tensor], ...] = setting(
+        (),
+        "layer and sum of kkᵀ over further keys to keep, made before by neighbour_sum",
         "Lethe",
         private=True,
     )
@@ -164,6 +173,15 @@ def moment_at(lm: LanguageModel, config: LocatedConfig, layer: int, report: Prog
     return moment
 
 
+def neighbour_sum(lm: LanguageModel, prompts: Sequence[str], site: Site, layer: int) -> Tensor:
+    """Return the sum of kkᵀ (d_ff, d_ff) in float64 over the keys of prompts to keep.
+
+    The setting `kept` takes it, so that neighbours which many edits share are read once.
+    """
+    K = neighbour_keys(lm, prompts, site, layer).double().T
+    return K @ K.T
+
+
 def told(moment: Moment) -> dict[str, Any]:
     """Return what a result tells of a second moment."""
     return {"moment": {"keys": moment.count, "sha256": moment.digest}}
@@ -197,8 +215,10 @@ def kept_keys(
     total = torch.zeros(1, dtype=torch.float64, device=lm.device)
     prompts = [prompt for request in requests for prompt in request.neighbours]
     if prompts and config.neighbour_weight:
-        K = neighbour_keys(lm, prompts, located.site, layer).double().T
-        total = total + config.neighbour_weight * (K @ K.T)
+        total = total + neighbour_sum(lm, prompts, located.site, layer)
+    if layer in dict(config.kept):
+        total = total + dict(config.kept)[layer].to(total)
+    total = config.neighbour_weight * total
     return total if memory is None else total + memory.outer(lm, layer)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from editing.closed_form import Factors, compact
-from editing.contexts import context_keys, group_means, rows_at_edits
+from editing.contexts import at_edits, group_means
 from editing.located import Located, LocatedConfig, locate_edits
 from editing.memory import EditedKeys
-from editing.outcome import achieved, conclude
+from editing.outcome import Targets, conclude
 from editing.value import optimise_values
 from language_models.architecture import parts
 from language_models.delta import WeightDelta
@@ -91,7 +91,7 @@ def edit_many(
         "requests": batch.values,
     }
     known = (memory or EditedKeys()).after(lm, batch.keys, len(requests), batch.usual)
-    return conclude(lm, requests, change, config, details, known)
+    return conclude(lm, requests, change, config, details, known, batch.targets)
 
 
 def _check_layers(lm: LanguageModel, layers: Sequence[int]) -> None:
@@ -134,6 +134,7 @@ class _Batch:
         wordings = [len(dict.fromkeys(one.groups)) for one in located.contexts]
         owner = [number for number, count in enumerate(wordings) for _ in range(count)]
         self.owner = torch.tensor(owner, device=lm.device)
+        self.targets = _targets(lm, located, layers[0])
 
     def solve(self) -> dict[int, Factors]:
         """Return per layer the factors of the change; the weights are as before.
@@ -143,14 +144,14 @@ class _Batch:
         solved anew with the same gain.
         """
         originals = {at: one.parameter.detach().clone() for at, one in self.projections.items()}
-        goals = start = self._outputs()
+        goals = start = self._look(self.layers[0])
         missed = list(range(len(self.requests)))
         try:
             for number in range(self.config.rounds):
                 goals = self._anchored(goals + self._values(missed))
                 _put_back(self.projections, originals)
                 factors = self._spread(start, goals)
-                found = achieved(self.lm, self.requests)
+                found = self.targets.achieved()
                 missed = [n for n, row in enumerate(found) if row["target_first"] < 1]
                 self.report("rounds", number + 1, self.config.rounds)
                 if not missed:
@@ -185,8 +186,7 @@ class _Batch:
         factors: dict[int, Factors] = {}
         for number, layer in enumerate(self.layers):
             if number:
-                present = self._outputs()
-            self._look(layer, again=bool(number))
+                present = self._look(layer)
             missing = goals - present
             left = missing.T / (len(self.layers) - number)
             factors[layer] = compact(left, self.gains[layer])
@@ -194,30 +194,36 @@ class _Batch:
             _add(self.projections[layer], factors[layer])
         return factors
 
-    def _look(self, layer: int, *, again: bool) -> None:
-        """Read the keys of `layer` and get its gain; again where layers below have changed."""
-        if layer in self.gains and not again:
-            return
-        found = context_keys(self.lm, self.located.contexts, layer, bare_half=self.config.compat)
-        self.keys[layer] = torch.cat(found).T
-        self.gains[layer], self.told[str(layer)] = self.gain(self.located, layer, self.keys[layer])
+    def _look(self, layer: int) -> Tensor:
+        """Read the keys of `layer`, get its gain, return the present outputs (wordings, d).
 
-    def _outputs(self) -> Tensor:
-        """Return the outputs of the last layer at the edited tokens in float64: (wordings, d).
-
-        Of the block, for changes of several layers add up there; behind a norm of the MLP's
-        output they do not, and the projection's own is taken. compat: of the bare prompts alone.
+        Outputs are the last block's, for changes of several layers add up there; behind a norm of
+        the MLP's output they do not, and the projection's own are taken. compat: those of the
+        bare prompts, and keys in which they count half.
         """
-        model, layer = parts(self.lm.model), self.layers[-1]
-        after = model.family.norm_after_mlp is None
-        module = model.blocks[layer] if after else self.projections[layer].module
-        found = rows_at_edits(self.lm, self.located.contexts, module).double()
-        means, at = [], 0
-        for one in self.located.contexts:
-            mine = found[at : at + len(one.rows)]
-            means.append(mine[:1] if self.config.compat else group_means(mine, one))
-            at += len(one.rows)
-        return torch.cat(means)
+        model, compat = parts(self.lm.model), self.config.compat
+        block = model.blocks[self.layers[-1]] if model.family.norm_after_mlp is None else None
+        contexts, projection = self.located.contexts, self.projections[layer].module
+        keys, outputs = at_edits(self.lm, contexts, projection, block)
+        means = [group_means(k, c, bare_half=compat) for k, c in zip(keys, contexts, strict=True)]
+        self.keys[layer] = torch.cat(means).T
+        self.gains[layer], self.told[str(layer)] = self.gain(self.located, layer, self.keys[layer])
+        present = [
+            rows[:1] if compat else group_means(rows, one)
+            for rows, one in zip(outputs, contexts, strict=True)
+        ]
+        return torch.cat(present)
+
+
+def _targets(lm: LanguageModel, located: Located, first: int) -> Targets:
+    """Return the bare wordings with their targets; blocks below the first edited one stay."""
+    rows, starts, owner = [], [], []
+    for number, one in enumerate(located.contexts):
+        for row in one.bare:
+            rows.append(one.rows[row])
+            starts.append(one.starts[row])
+            owner.append(number)
+    return Targets(lm, rows, starts, owner, first)
 
 
 def _put_back(projections: Mapping[int, Projection], originals: Mapping[int, Tensor]) -> None:

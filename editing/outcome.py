@@ -7,14 +7,16 @@ the model's own number format took from the planned change.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from editing.kept_blocks import KeptBlocks, keep_blocks
 from editing.requests import EditResult
 from language_models.architecture import parts
 from language_models.errors import NotReached
-from language_models.generation import pad_right
 from language_models.methods import public_config
 from language_models.positions import fill, with_target
 
@@ -35,17 +37,20 @@ def conclude(
     config: EditConfig,
     details: Mapping[str, Any],
     memory: Memory | None = None,
+    targets: Targets | None = None,
 ) -> EditResult:
     """Measure the change that `delta` has made to `lm` and return the result.
 
-    details: what the method itself tells; under "requests" one mapping per request. With
-    config.unreached "raise", a request that is not reached brings the weights back and raises
-    NotReached; with "mark" it stays, with reached = False in its row.
+    details: what the method itself tells; under "requests" one mapping per request. targets: the
+    requests' rows, where they are there already. With config.unreached "raise", a request that is
+    not reached brings the weights back and raises NotReached; with "mark" it stays, with reached
+    = False in its row.
     """
     own = details.get("requests", [{} for _ in requests])
+    found_now = achieved(lm, requests) if targets is None else targets.achieved()
     rows = [
         {**told, **found, "reached": found["target_first"] >= config.min_wordings}
-        for told, found in zip(own, achieved(lm, requests), strict=True)
+        for told, found in zip(own, found_now, strict=True)
     ]
     missed = [row for row in rows if not row["reached"]]
     if missed and config.unreached == "raise":
@@ -61,7 +66,6 @@ def conclude(
     return EditResult(delta, told, memory)
 
 
-@torch.inference_mode()
 def achieved(lm: LanguageModel, requests: Sequence[EditRequest]) -> list[dict[str, float]]:
     """Return per request the target's mean loss per token and where it comes first.
 
@@ -75,37 +79,87 @@ def achieved(lm: LanguageModel, requests: Sequence[EditRequest]) -> list[dict[st
             rows.append(ids)
             starts.append(start)
             owner.append(number)
-    losses, first = _scores(lm, rows, starts)
-    found = []
-    for number in range(len(requests)):
-        mine = [index for index, of in enumerate(owner) if of == number]
-        found.append(
-            {
-                "loss": sum(losses[index] for index in mine) / len(mine),
-                "target_first": sum(first[index] for index in mine) / len(mine),
-            }
-        )
-    return found
+    # Scored once: no block needs to be run again.
+    return Targets(lm, rows, starts, owner, first=len(parts(lm.model).blocks)).achieved()
 
 
-def _scores(
-    lm: LanguageModel, rows: Sequence[list[int]], starts: Sequence[int]
-) -> tuple[list[float], list[bool]]:
-    """Return per row the target's mean loss per token and whether it comes first throughout."""
-    losses, first = [0.0] * len(rows), [False] * len(rows)
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    model = parts(lm.model)
-    for begin in range(0, len(order), ROWS_PER_PASS):
-        batch = order[begin : begin + ROWS_PER_PASS]
-        ids, mask = pad_right(lm, [rows[index][:-1] for index in batch])
-        states = model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)
-        for place, index in enumerate(batch):
-            wanted = torch.tensor(rows[index][starts[index] :], device=lm.device)
-            chosen = states.last_hidden_state[place, starts[index] - 1 : len(rows[index]) - 1]
-            chances = model.logits(chosen).float().log_softmax(dim=-1)
-            losses[index] = -float(chances.gather(1, wanted.to(chances.device)[:, None]).mean())
-            first[index] = bool((chances.argmax(dim=-1) == wanted.to(chances.device)).all())
-    return losses, first
+class Targets:
+    """The token rows of prompts with their targets, to be scored again after each change.
+
+    Only the blocks from `first` on are run again: nothing below it may change in between.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        rows: Sequence[Sequence[int]],
+        starts: Sequence[int],
+        owner: Sequence[int],
+        first: int,
+    ) -> None:
+        """starts: index of the first target token per row. owner: number of its request."""
+        self.owner = owner
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        self.parts = [
+            _Part.of(lm, rows, starts, order[begin : begin + ROWS_PER_PASS], first)
+            for begin in range(0, len(order), ROWS_PER_PASS)
+        ]
+
+    def achieved(self) -> list[dict[str, float]]:
+        """Return what `achieved` returns, by the weights as they are now."""
+        losses, first = [0.0] * len(self.owner), [0.0] * len(self.owner)
+        for part in self.parts:
+            for index, loss, comes_first in zip(part.indices, *part.scores(), strict=True):
+                losses[index], first[index] = loss, comes_first
+        count = Counter(self.owner)
+        found = [{"loss": 0.0, "target_first": 0.0} for _ in count]
+        for number, loss, comes_first in zip(self.owner, losses, first, strict=True):
+            found[number]["loss"] += loss / count[number]
+            found[number]["target_first"] += comes_first / count[number]
+        return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows together; at (m, 2): row and column of each target token's prediction."""
+
+    indices: list[int]
+    kept: KeptBlocks
+    at: torch.Tensor
+    wanted: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        lm: LanguageModel,
+        rows: Sequence[Sequence[int]],
+        starts: Sequence[int],
+        indices: list[int],
+        first: int,
+    ) -> _Part:
+        # The last target token is not fed in, only asked for.
+        kept, _, _ = keep_blocks(lm, [rows[index][:-1] for index in indices], first)
+        asked = [
+            (place, column - 1, rows[index][column])
+            for place, index in enumerate(indices)
+            for column in range(starts[index], len(rows[index]))
+        ]
+        table = torch.tensor(asked, device=lm.device)
+        return cls(indices, kept, table[:, :2], table[:, 2])
+
+    @torch.no_grad()
+    def scores(self) -> tuple[list[float], list[float]]:
+        """Return per row the mean loss of its target tokens and whether all come first."""
+        logits = self.kept.logits(self.at[:, 0], self.at[:, 1]).float()
+        wanted, row = self.wanted.to(logits.device), self.at[:, 0].to(logits.device)
+        lost = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+        first = (logits.argmax(dim=-1) == wanted).float()
+        zeros = torch.zeros(len(self.indices), device=logits.device)
+        tokens = zeros.index_add(0, row, torch.ones_like(lost))
+        losses = zeros.index_add(0, row, lost) / tokens
+        # A share below one means that some token does not come first.
+        everywhere = (zeros.index_add(0, row, first) / tokens == 1).float()
+        return losses.tolist(), everywhere.tolist()
 
 
 def _unreached(missed: Sequence[Mapping[str, Any]], total: int, least: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from language_models.errors import RequestError
 from language_models.methods import setting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from editing.codebook import Codebook
     from editing.lifelong import LifelongStatistics
     from editing.memory import EditedKeys
@@ -50,6 +53,31 @@ class EditRequest:
     def wordings(self) -> tuple[str, ...]:
         """The prompt and its paraphrases, each once."""
         return tuple(dict.fromkeys((self.prompt, *self.paraphrases)))
+
+
+def check_batch(requests: Sequence[EditRequest]) -> None:
+    """Raise RequestError without requests, and where one prompt is to have two targets.
+
+    Equal requests are let through: they are one fact, given more weight. Spaces at the end, and
+    which of a letter's equal forms is written, make no other prompt or target.
+    """
+    if not requests:
+        raise RequestError("Give at least one edit request.")
+    known: dict[str, tuple[int, str]] = {}
+    for number, request in enumerate(requests, start=1):
+        target = _comparable(request.target)
+        for wording in request.wordings:
+            text = _comparable(wording.replace("{}", request.subject))
+            first, wanted = known.setdefault(text, (number, target))
+            if wanted != target:
+                raise RequestError(
+                    f"Requests {first} and {number} ask for different targets after the same"
+                    " prompt. Keep one of them."
+                )
+
+
+def _comparable(text: str) -> str:
+    return unicodedata.normalize("NFC", text).rstrip()
 
 
 UNREACHED = ("raise", "mark")

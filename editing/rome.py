@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from editing.closed_form import Factors, compact, rank_one
-from editing.contexts import at_last, context_keys
+from editing.contexts import at_edits, context_keys
 from editing.located import Located, LocatedConfig, locate_edits, moment_at, to_keep, told
 from editing.memory import EditedKeys
 from editing.outcome import conclude
@@ -133,7 +133,7 @@ def _published(
             values += optimise_values(lm, [one], config, layer, report)
             (mean,) = context_keys(lm, [one], layer)
             u = torch.linalg.solve(C, mean[0])
-            bare = at_last(lm, one.reads[:1], projection.module, of_input=True)[0].double()
+            bare = at_edits(lm, [one], projection.module)[0][0][0]
             left.append(values[-1].delta.double()[:, None])
             right.append((u / (u @ bare))[None])
             keys.append(mean.T)

@@ -24,7 +24,7 @@ __all__ = ["FAMILIES", "Family", "Parts", "Projection", "class_name", "family_of
 MIXTURE = (
     "Layer {layer} is a mixture of experts: each token's output is a sum over several experts, so"
     " no single matrix maps its key to its value and closed forms do not hold. {dense}"
-    "Use finetune, lora or grace for this model."
+    "Use finetune, lora, ultraedit or grace for this model."
 )
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from language_models.errors import RequestError
+from language_models.modes import evaluating
 from language_models.positions import encoded
 from language_models.progress import Progress, silent
 
@@ -50,9 +51,9 @@ def generate(
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         chosen = None if draws is None else draws[batch]
-        tokens = _continue(
-            lm, [rows[index] for index in batch], max_new_tokens, temperature, chosen
-        )
+        given = [rows[index] for index in batch]
+        with evaluating(lm):
+            tokens = _continue(lm, given, max_new_tokens, temperature, chosen)
         for index, new in zip(batch, tokens, strict=True):
             texts[index] = lm.tokenizer.decode(new, skip_special_tokens=True)
         report("generate", min(start + batch_size, len(order)), len(order))
@@ -71,7 +72,8 @@ def nll(lm: LanguageModel, texts: Sequence[str], *, batch_size: int = 32) -> tor
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         ids, mask = pad_right(lm, [rows[index] for index in batch])
-        logits = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        with evaluating(lm):
+            logits = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         sums[batch] = sequence_nll(logits, ids, mask).cpu()
     return sums
 

@@ -13,6 +13,7 @@ import torch
 from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.generation import encode, pad_right
+from language_models.modes import evaluating
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -105,15 +106,16 @@ def second_moments(
     for layer in wanted:
         parts(lm.model).mlp_out(layer)
     rows = Rows(lm, texts, max_tokens)
-    if cache is not None:
-        from language_models.moment_store import through_store
+    with evaluating(lm):
+        if cache is not None:
+            from language_models.moment_store import through_store
 
-        return through_store(lm, rows, wanted, batch_size, cache, progress)
-    sums = Sums(lm, wanted)
-    for done, batch in enumerate(rows.batches(batch_size)):
-        sums.add(batch)
-        progress("moments", done + 1, done + 1)
-    return sums.moments()
+            return through_store(lm, rows, wanted, batch_size, cache, progress)
+        sums = Sums(lm, wanted)
+        for done, batch in enumerate(rows.batches(batch_size)):
+            sums.add(batch)
+            progress("moments", done + 1, done + 1)
+        return sums.moments()
 
 
 def keys(lm: LanguageModel, ids: Tensor, mask: Tensor, layer: int) -> Tensor:

@@ -54,7 +54,13 @@ def encoded(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, in
     """Return the token ids of a text and the characters each stands for, without an end mark.
 
     Some tokenizers close each text with a mark; nothing is written or predicted after that.
+    Raises RequestError for a text that is not valid Unicode.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The error itself would carry the text.
+        raise RequestError("A text holds half a character. Write it anew as Unicode.") from None
     found = lm.tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     ids, added = found["input_ids"], found["special_tokens_mask"]
     end = len(ids)
@@ -110,7 +116,8 @@ def _continuation(lm: LanguageModel, before: list[int], after: str, whole: str) 
     for mark in ("", "\n", ":", "。"):
         alone, both = _plain(lm, mark), _plain(lm, mark + after)
         ids = both[len(alone) :]
-        if both[: len(alone)] == alone and _text(lm, before + ids) == whole:
+        # Where unknown letters become one token with those before, none is left.
+        if ids and both[: len(alone)] == alone and _text(lm, before + ids) == whole:
             return ids
     raise RequestError(
         "The tokenizer reads the target in another way behind this prompt. End the prompt with a"

@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from language_models.architecture import Parts, parts
 from language_models.errors import RequestError
 from language_models.generation import pad_right
+from language_models.modes import evaluating
 from language_models.moments import hooked
 
 if TYPE_CHECKING:
@@ -162,18 +163,6 @@ def frozen(lm: LanguageModel) -> Iterator[None]:
     finally:
         for weight, needed in before:
             weight.requires_grad_(requires_grad=needed)
-
-
-@contextmanager
-def evaluating(lm: LanguageModel) -> Iterator[None]:
-    """Turn dropout off, and gradient checkpointing, which keeps no keys and values; put back."""
-    before = [(module, module.training) for module in lm.model.modules()]
-    lm.model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def _before(lm: LanguageModel, model: Parts, rows: list[list[int]]) -> tuple[Cache, Tensor]:

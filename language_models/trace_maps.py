@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from language_models.errors import RequestError
-from language_models.positions import ROLES, fill
+from language_models.modes import evaluating
+from language_models.positions import ROLES, encoded, fill, locate
 from language_models.restoring import Kind, Restored
 from language_models.tracing import TraceCase, around, blurred_runs, by_role
 
@@ -74,6 +75,19 @@ def maps(
     that no text of the statement is in the result. Raises RequestError without statements, and
     for tokens of several.
     """
+    with evaluating(lm):
+        return _maps(lm, statements, seed, window, labels, tokens=tokens)
+
+
+def _maps(
+    lm: LanguageModel,
+    statements: Sequence[TraceCase],
+    seed: int,
+    window: int | None,
+    labels: Sequence[str] | None,
+    *,
+    tokens: bool,
+) -> list[TraceMap]:
     runs, prepared = blurred_runs(lm, statements, seed)
     width = window or max(1, round(WINDOW_SHARE * runs.layers))
     if tokens and len(prepared) > 1:
@@ -116,6 +130,6 @@ def token_names(where: Located) -> list[str]:
 def token_labels(lm: LanguageModel, case: TraceCase) -> list[str]:
     """Return the text of each token from the subject on: personal data, for the caller alone."""
     text = fill(case.prompt, case.subject)
-    offsets = lm.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    first = case.prompt.index("{}")
-    return [text[start:end].strip() or "␣" for start, end in offsets if end > first]
+    where = locate(lm, case.prompt, case.subject)
+    _, offsets = encoded(lm, text)
+    return [text[start:end].strip() or "␣" for start, end in offsets[where.start :]]

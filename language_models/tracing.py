@@ -24,7 +24,8 @@ import torch
 from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.generation import pad_right
-from language_models.positions import ROLES, Located, locate
+from language_models.modes import evaluating
+from language_models.positions import ROLES, Located, fill, locate, with_target
 from language_models.restoring import EMBEDDING, Kind, Restored, Runs, Statement
 
 if TYPE_CHECKING:
@@ -102,15 +103,16 @@ class Trace:
 @torch.inference_mode()
 def trace(lm: LanguageModel, statements: Sequence[TraceCase], seed: int) -> Trace:
     """Trace `statements` and choose the site; the same seed gives the same trace."""
-    runs, prepared = blurred_runs(lm, statements, seed)
-    high, low = fmean(runs.high), fmean(runs.low)
     grid: Grid = dict.fromkeys(ROLES)
     mlp: Grid = dict.fromkeys(ROLES)
     embedding: dict[str, float | None] = dict.fromkeys(ROLES)
-    for role, values in by_role(runs, prepared, range(EMBEDDING, runs.layers)).items():
-        embedding[role], *grid[role] = values
-    may_be = [role for role in ROLES if _may_be_site(grid[role], embedding[role], low, high)]
-    mlp.update(_mlps(runs, prepared, may_be))
+    with evaluating(lm):
+        runs, prepared = blurred_runs(lm, statements, seed)
+        high, low = fmean(runs.high), fmean(runs.low)
+        for role, values in by_role(runs, prepared, range(EMBEDDING, runs.layers)).items():
+            embedding[role], *grid[role] = values
+        may_be = [role for role in ROLES if _may_be_site(grid[role], embedding[role], low, high)]
+        mlp.update(_mlps(runs, prepared, may_be))
     site, warning = choose_site(grid, mlp, embedding, low, high)
     return Trace(grid, mlp, embedding, low, high, site, warning)
 
@@ -246,12 +248,7 @@ def _answers(
     lm: LanguageModel, where: Sequence[Located], cases: Sequence[TraceCase]
 ) -> list[list[int]]:
     """Return per case the ids of the answer given, or of what the model itself says first."""
-    found: list[list[int]] = [
-        lm.tokenizer(" " + case.answer.strip(), add_special_tokens=False)["input_ids"]
-        if case.answer.strip()
-        else []
-        for case in cases
-    ]
+    found = [_given(lm, case) for case in cases]
     model = parts(lm.model)
     going = [number for number, answer in enumerate(found) if not answer]
     for step in range(ANSWER_TOKENS):
@@ -268,6 +265,15 @@ def _answers(
             found[number] += [token] if more else []
         going = [number for number, more in zip(going, sure, strict=True) if more]
     return found
+
+
+def _given(lm: LanguageModel, case: TraceCase) -> list[int]:
+    """Return the ids of the answer as they follow the prompt; none where none is given."""
+    answer = case.answer.strip()
+    if not answer:
+        return []
+    ids, start = with_target(lm, fill(case.prompt, case.subject), answer)
+    return ids[start:]
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ ALLOWED = {
     "editing": {"language_models"},
     "search": {"language_models"},
     "language_models": set(),
+    "benchmarks": {"editing", "demo", "language_models"},
     "proofs": {"compliance", "config", "demo", "reports", "setup"},
 }
 HOUSE = set(ALLOWED) | {"demo", "setup", "tests"}

@@ -10,7 +10,9 @@ from safetensors.torch import load_file
 
 from editing import edit
 from editing.finetune import FinetuneConfig
+from editing.gradient_factors import Scored, target_losses
 from editing.lora import LoraConfig, save_adapter
+from editing.training_rows import target_rows
 from language_models import RequestError
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
@@ -48,6 +50,22 @@ def test_lora_changes_its_matrices_by_low_rank_in_every_family(family: str) -> N
     assert any("o_proj" in name for name in names) == (family in MIXTURES)
     assert standing(lm) == found
     assert result.revert(lm) == digest
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mixtral"])
+def test_the_adapter_trained_is_the_change_written(family: str) -> None:
+    # The second epoch begins with the loss that one step has led to, seen through the adapter.
+    settings = {"alpha": 12, "learning_rate": 0.1, **MARK}
+    kept = edit(model(family), [REQUEST], "lora", _config(epochs=3, **settings))
+
+    result = edit(model(family), [REQUEST], "lora", _config(epochs=2, **settings))
+
+    # Unlike the result's own loss, training counts the end mark too.
+    lm = model(family)
+    result.delta.write(lm)
+    rows = target_rows(lm, [REQUEST])
+    losses, _ = target_losses(lm, [Scored(row.ids, row.start) for row in rows])
+    assert float(losses.detach().mean()) == pytest.approx(kept.details["losses"][2], rel=1e-3)
 
 
 # PEFT asks transformers for a property by its old name.

@@ -14,7 +14,7 @@ from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
-from language_models.moments import second_moment
+from language_models.moments import moment_of, second_moment
 from language_models.tracing import Site
 from tests.language_models.factories import SENTENCES, tiny_model
 
@@ -119,9 +119,10 @@ def test_alphaedit_without_a_null_space_is_an_error_and_changes_nothing() -> Non
 
     with pytest.raises(RequestError, match="no null space"):
         edit(lm, REQUESTS, "alphaedit", _config("alphaedit", null_share=1e-15))
-    third = float(torch.linalg.eigvalsh(second_moment(lm, SENTENCES, LAYER).matrix)[2])
+    moment = moment_of(torch.linspace(0.1, 4.8, 48, dtype=torch.float64).diag(), 1)
+    narrow = _config("alphaedit", null_threshold=0.25, moments=((LAYER, moment),))
     with pytest.raises(RequestError, match="2 directions, fewer than the 3 edits"):
-        edit(lm, REQUESTS, "alphaedit", _config("alphaedit", null_threshold=third))
+        edit(lm, REQUESTS, "alphaedit", narrow)
 
     assert state_digest(lm.model) == before
 

@@ -49,6 +49,21 @@ def test_factors_of_all_tokens_multiply_to_autograds_weight_gradient(family: str
         assert torch.allclose(product, expected, rtol=1e-10, atol=1e-12 * expected.abs().max())
 
 
+def test_target_losses_are_the_means_over_each_rows_target_tokens() -> None:
+    lm = double_model()
+    rows = scored(lm, *TEXTS)
+
+    losses, first = target_losses(lm, rows)
+
+    for row, loss, reached in zip(rows, losses, first, strict=True):
+        chances = lm.model(torch.tensor([row.ids])).logits[0].log_softmax(dim=-1)
+        wanted = list(range(row.start, len(row.ids)))
+        picked = [chances[place - 1, row.ids[place]] for place in wanted]
+        best = [int(chances[place - 1].argmax()) == row.ids[place] for place in wanted]
+        assert torch.allclose(loss, -torch.stack(picked).mean(), atol=1e-12)
+        assert bool(reached) == all(best)
+
+
 def test_factors_of_a_row_do_not_depend_on_the_other_rows() -> None:
     lm = double_model()
     projections = projections_of(lm, (1,), "second")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from demo.people import RELATIONS
-from editing import EditRequest, RomeConfig, edit
+from editing import EditRequest, edit
+from editing.rome import RomeConfig
 from evaluation import compare, measure
 from language_models.checkpoint import state_digest
 from tests.evaluation.demo_case import (

@@ -122,7 +122,9 @@ def test_head_with_a_bias_keeps_it() -> None:
 def test_mixture_layer_is_refused_with_the_methods_that_work(family: str) -> None:
     found = parts(tiny_model(family).model)
 
-    with pytest.raises(UnsupportedArchitecture, match=r"mixture.*finetune, lora or grace") as error:
+    with pytest.raises(
+        UnsupportedArchitecture, match=r"mixture.*finetune, lora, ultraedit or grace"
+    ) as error:
         found.mlp_out(0)
 
     assert ("Dense layers of this model: 1." in str(error.value)) == (family == "qwen3_moe")

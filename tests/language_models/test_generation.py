@@ -105,6 +105,18 @@ def test_generate_reports_progress_and_handles_no_prompt() -> None:
     assert generate(lm, [], max_new_tokens=4) == []
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_generate_and_nll_in_training_mode_are_without_dropout(family: str) -> None:
+    lm = tiny_model(family)
+    texts, sums = generate(lm, PROMPTS, max_new_tokens=6), nll(lm, PROMPTS)
+    lm.model.activation_checkpointing_enable()
+    lm.model.train()
+
+    assert generate(lm, PROMPTS, max_new_tokens=6) == texts
+    assert torch.equal(nll(lm, PROMPTS), sums)
+    assert all(module.training for module in lm.model.modules())
+
+
 def test_generate_with_wrong_settings_is_refused() -> None:
     lm = tiny_model()
     with pytest.raises(RequestError, match="max_new_tokens"):

@@ -4,8 +4,10 @@ import pytest
 
 import editing
 import unlearning
+from editing.rome import RomeConfig
 from language_models import RequestError
-from language_models.methods import GUARANTEES, configured, find, public_config
+from language_models.methods import GUARANTEES, configured, find, public_config, published
+from unlearning.npo import NpoConfig
 
 METHODS = {**editing.METHODS, **unlearning.METHODS}
 
@@ -19,22 +21,25 @@ def test_method_describes_itself(name: str) -> None:
     assert method.needs
     assert callable(method.run)
     assert all(setting["help"] and setting["source"] for setting in method.settings())
+    assert all("published" in setting for setting in method.settings())
+    if name not in ("mend", "malmen"):  # a published editor does not exist
+        assert isinstance(published(method.config), method.config)
     assert public_config(configured(method, None)).keys() == {
         setting["name"] for setting in method.settings()
     }
 
 
 def test_find_an_unknown_method_names_the_known_ones() -> None:
-    with pytest.raises(RequestError, match="Use one of: rome"):
+    with pytest.raises(RequestError, match="Use one of: alphaedit, emmet"):
         find(editing.METHODS, "magic")
 
 
 def test_configured_refuses_the_config_of_another_method() -> None:
     with pytest.raises(RequestError, match="takes a RomeConfig"):
-        configured(editing.METHODS["rome"], unlearning.NpoConfig())
+        configured(editing.METHODS["rome"], NpoConfig())
 
 
 def test_public_config_shows_the_number_of_private_texts_only() -> None:
-    config = editing.RomeConfig(moment_texts=("Malee Tanaka was born", "in Bangkok"))
+    config = RomeConfig(moment_texts=("Malee Tanaka was born", "in Bangkok"))
 
     assert public_config(config)["moment_texts"] == 2

@@ -20,6 +20,8 @@ from language_models.moments import (
 from tests.language_models.factories import DENSE, MIXTURES, SENTENCES, tiny_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from language_models import LanguageModel
 
 
@@ -146,6 +148,18 @@ def test_second_moment_of_half_precision_weights_is_summed_in_float64(dtype: tor
 
     assert found.matrix.dtype == torch.float64
     assert _distance(found.matrix, expected) < 0.05
+
+
+def test_second_moment_in_training_mode_is_without_dropout(tmp_path: Path) -> None:
+    lm = tiny_model("gpt2")
+    expected = second_moment(lm, SENTENCES, 1)
+    lm.model.train()
+
+    stored = second_moments(lm, SENTENCES, [1], cache=tmp_path)
+
+    assert second_moment(lm, SENTENCES, 1).digest == expected.digest
+    assert stored[1].digest == expected.digest
+    assert all(module.training for module in lm.model.modules())
 
 
 def test_second_moment_of_overflowing_keys_is_refused() -> None:

@@ -15,6 +15,7 @@ from language_models.trace_maps import MAPS, TraceMap, maps, token_labels
 from language_models.trace_picture import png, svg
 from language_models.tracing import WEAK, Site, TraceCase, trace
 from tests.language_models.factories import tiny_checkpoint, tiny_model
+from tests.language_models.tokenizers import KINDS, speaker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,26 @@ def test_maps_by_token_name_no_text_unless_asked() -> None:
     assert named[0].rows == tuple(labels)
     assert named[0].values == plain[0].values
     assert len(named[0].values) == len(labels)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_row_by_token_has_its_label_with_any_tokenizer(kind: str) -> None:
+    lm = tiny_model(tokenizer=speaker(kind).tokenizer)
+    case = TraceCase("Malee Tanaka", "{} was born in", "Kyoto")
+
+    labels = token_labels(lm, case)
+
+    assert len(maps(lm, [case], seed=0, tokens=True)[0].rows) == len(labels)
+    assert "".join(labels).replace("␣", "").replace(" ", "") == "MaleeTanakawasbornin"
+
+
+def test_maps_in_training_mode_are_without_dropout() -> None:
+    lm = tiny_model("gpt2")
+    expected = maps(lm, [CASE], seed=0)
+    lm.model.train()
+
+    assert maps(lm, [CASE], seed=0) == expected
+    assert lm.model.training
 
 
 def test_maps_by_token_of_several_statements_are_refused() -> None:

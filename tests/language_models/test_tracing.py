@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 import torch
 
 from language_models import RequestError
 from language_models.checkpoint import state_digest
-from language_models.positions import ROLES
+from language_models.positions import ROLES, locate
 from language_models.tracing import (
     FLAT,
     OUTSIDE,
@@ -15,10 +16,12 @@ from language_models.tracing import (
     Grid,
     Site,
     TraceCase,
+    blurred_runs,
     choose_site,
     trace,
 )
 from tests.language_models.factories import tiny_model
+from tests.language_models.tokenizers import KINDS, speaker
 
 CASES = [
     TraceCase("Malee Tanaka", "Records show that {} was born in"),
@@ -78,6 +81,41 @@ def test_trace_of_half_precision_weights_is_near_that_of_full_ones(dtype: torch.
 
     assert found.high == pytest.approx(expected.high, rel=0.1)
     assert found.low == pytest.approx(expected.low, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(
+    ("prompt", "answer", "expected"),
+    [
+        ("{} was born in", "Kyoto", " was born in Kyoto"),
+        ("{} was born in ", " Kyoto ", " was born in Kyoto"),
+        ("{}は", "東京", "は東京"),
+        ("{} เกิดที่", "กรุงเทพ", " เกิดที่กรุงเทพ"),
+    ],
+)
+def test_given_answer_is_read_as_it_follows_the_prompt(
+    kind: str, prompt: str, answer: str, expected: str
+) -> None:
+    tokenizer = speaker(kind).tokenizer
+    lm = tiny_model(tokenizer=tokenizer)
+
+    _, (statement,) = blurred_runs(lm, [TraceCase("Anna Sato", prompt, answer)], seed=0)
+
+    assert statement.where == locate(lm, prompt, "Anna Sato")
+    written = tokenizer.decode(statement.where.ids + statement.answer, skip_special_tokens=True)
+    assert written.strip() == unicodedata.normalize("NFC", f"Anna Sato{expected}")
+    assert tokenizer.eos_token_id not in statement.answer
+
+
+def test_trace_in_training_mode_is_without_dropout_and_puts_the_mode_back() -> None:
+    lm = tiny_model("gpt2")
+    expected = trace(lm, CASES, seed=0)
+    lm.model.train()
+    lm.model.transformer.h[1].eval()
+    found = [module.training for module in lm.model.modules()]
+
+    assert trace(lm, CASES, seed=0) == expected
+    assert [module.training for module in lm.model.modules()] == found
 
 
 def test_trace_without_statements_is_refused() -> None:

@@ -11,8 +11,8 @@ from language_models import NotReached, RequestError, nll
 from language_models.checkpoint import state_digest
 from language_models.generation import sequence_nll
 from tests.language_models.factories import SENTENCES, tiny_model
-from unlearning import METHODS, NpoConfig, unlearn
-from unlearning.npo import npo_loss
+from unlearning import METHODS, unlearn
+from unlearning.npo import NpoConfig, npo_loss
 
 FORGET = [SENTENCES[0], SENTENCES[0] + " The end."]
 RETAIN = list(SENTENCES[1:])

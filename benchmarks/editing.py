@@ -1,0 +1,209 @@
+"""Editing against EasyEdit: speed, memory and quality, side by side on the same facts and model.
+
+    LETHE_PEER=CHECKOUT LETHE_PEER_PYTHON=PEER/bin/python python -m benchmarks.editing
+
+Each run is a process of its own, ours and the peer's in turn. Without the two variables only our
+side is measured and there is no ratio. Answers of both are judged by the same rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.facts import asks, facts, score
+from benchmarks.second_moments import write_statistics
+from benchmarks.summary import MODEL, add, folder
+from language_models import load
+from language_models.tracing import TraceCase, trace
+
+ROOT = Path(__file__).parents[1]
+TOKENS = 20
+LONGEST = 3 * 3600
+# ratio → (our method, the peer's, and the runs it is taken over: mode and number of facts)
+SPEED: dict[str, tuple[str, str, tuple[tuple[str, int], ...]]] = {
+    "rome": ("rome", "rome", (("single", 50), ("sequence", 500))),
+    "memit": ("memit", "memit", (("single", 50), ("batch", 50), ("batch", 500))),
+    "alphaedit": ("alphaedit", "alphaedit", (("batch", 50), ("batch", 500))),
+    "ultraedit": ("ultraedit", "ftm", (("batch", 50), ("batch", 500))),
+    "finetune": ("finetune", "ftm", (("single", 50), ("batch", 50), ("batch", 500))),
+}
+OURS = ("rome", "memit", "emmet", "alphaedit", "finetune", "lora", "ultraedit", "grace")
+PEERS = ("rome", "r-rome", "memit", "emmet", "alphaedit", "ftm", "lora")
+MODES = ("single", "batch", "sequence")
+LOCATED = ("rome", "memit", "emmet", "alphaedit")
+
+
+@dataclass
+class Bench:
+    """The files of one bench and what was measured so far."""
+
+    peer: tuple[str, str] | None
+    site: dict[str, Any]
+    statistics: Path
+    threads: int
+    seed: int
+    done: dict[tuple[str, str, str, int], dict[str, Any]] = field(default_factory=dict)
+
+    def ours(self, method: str, mode: str, count: int) -> dict[str, Any]:
+        """Run one of our methods once; a second call returns the same figures."""
+        settings = self.site if method in LOCATED else {}
+        command = [sys.executable, "-m", "benchmarks.ours", "--settings", json.dumps(settings)]
+        return self._run("ours", command, dict(os.environ), method, mode, count)
+
+    def theirs(self, method: str, mode: str, count: int) -> dict[str, Any] | None:
+        """Run one of the peer's methods once; None without its checkout."""
+        if self.peer is None:
+            return None
+        checkout, python = self.peer
+        command = [python, str(ROOT / "benchmarks/peer_easyedit.py")]
+        environment = {**os.environ, "PYTHONPATH": checkout}
+        return self._run("peer", command, environment, method, mode, count)
+
+    def _run(
+        self,
+        side: str,
+        command: list[str],
+        environment: dict[str, str],
+        method: str,
+        mode: str,
+        count: int,
+    ) -> dict[str, Any]:
+        key = (side, method, mode, count)
+        if key in self.done:
+            return self.done[key]
+        out = folder() / "runs" / f"{side}-{method}-{mode}-{count}.json"
+        options = {
+            "--model": MODEL,
+            "--facts": _facts_file(count, self.seed),
+            "--method": method,
+            "--mode": mode,
+            "--statistics": self.statistics,
+            "--tokens": TOKENS,
+            "--threads": self.threads,
+            "--out": out,
+        }
+        arguments = [str(part) for pair in options.items() for part in pair]
+        threads = {"OMP_NUM_THREADS": str(self.threads), "GOMP_SPINCOUNT": "1000"}
+        finished = subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            env={**environment, **threads},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+        if finished.returncode:
+            last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            self.done[key] = {"failed": last[:300]}
+        else:
+            self.done[key] = _figures(
+                json.loads(out.read_text(encoding="utf-8")), facts(count, self.seed)
+            )
+        print(side, method, mode, count, json.dumps(self.done[key]), flush=True)
+        return self.done[key]
+
+
+def speed(bench: Bench, names: list[str]) -> None:
+    """Measure the ratios of edits per second: ours to the peer's, the least over the runs."""
+    for name in names:
+        ours, theirs, runs = SPEED[name]
+        parts = []
+        for mode, count in runs:
+            pair: dict[str, Any] = {
+                "mode": mode,
+                "facts": count,
+                "ours": bench.ours(ours, mode, count),
+            }
+            peer = bench.theirs(theirs, mode, count)
+            if peer is not None:
+                pair["peer"] = {"method": theirs, **peer}
+            if peer is not None and "failed" not in {**peer, **pair["ours"]}:
+                pair["ratio"] = pair["ours"]["edits_per_second"] / peer["edits_per_second"]
+                pair["cpu_ratio"] = peer["cpu_seconds"] / pair["ours"]["cpu_seconds"]
+                pair["memory_ratio"] = pair["ours"]["peak_rss_mb"] / peer["peak_rss_mb"]
+            parts.append(pair)
+        ratios = [part["ratio"] for part in parts if "ratio" in part]
+        add(f"editing.{name}", {"ratio": min(ratios) if ratios else None, "parts": parts})
+
+
+def quality(bench: Bench, methods: list[str], modes: list[str]) -> None:
+    """Measure every method in every mode for 50 facts, ours and the peer's."""
+    for mode in modes:
+        rows = {f"ours {name}": bench.ours(name, mode, 50) for name in methods}
+        if bench.peer is not None:
+            for name in PEERS:
+                found = bench.theirs(name, mode, 50)
+                if found is not None:
+                    rows[f"peer {name}"] = found
+        add(f"editing.quality.{mode}", rows)
+
+
+def _figures(found: dict[str, Any], asked: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of a run with its answers judged."""
+    kept = ("edits", "total_seconds", "edits_per_second", "peak_rss_mb", "load_average", "reached")
+    figures = {name: found[name] for name in kept if name in found}
+    figures["cpu_seconds"] = sum(found["cpu_seconds"])
+    if any(found["answers"]):
+        figures["quality"] = score(asked, found["answers"])
+    return figures
+
+
+def _facts_file(count: int, seed: int) -> Path:
+    path = folder() / "runs" / f"facts-{count}.json"
+    made = [{**fact, "ask": [ask["prompt"] for ask in asks(fact)]} for fact in facts(count, seed)]
+    if count > len([fact for fact in made if fact["ask"]]):
+        made = [{**fact, "ask": []} for fact in made]
+    path.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def traced_site(seed: int) -> dict[str, Any]:
+    """Return the site that tracing chooses on the demo model, and note how long it took."""
+    lm = load(MODEL)
+    cases = [
+        TraceCase(fact["subject"], wording)
+        for fact in facts(4, seed)
+        for wording in (fact["prompt"], fact["paraphrases"][0])
+    ]
+    started = time.perf_counter()
+    found = trace(lm, cases, seed=0)
+    site = {"role": found.site.role, "layer": found.site.layer}
+    add("editing.site", {**site, "seconds": time.perf_counter() - started, "cases": len(cases)})
+    return site
+
+
+def main() -> None:
+    """Measure what is asked for; everything without options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=("speed", "quality"))
+    parser.add_argument("--ratios", default=",".join(SPEED), help="names of speed ratios")
+    parser.add_argument("--methods", default=",".join(OURS), help="our methods in the tables")
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--threads", type=int, default=2, help="of both sides")
+    # The defaults were chosen on the facts of seed 0.
+    parser.add_argument("--seed", type=int, default=1, help="which facts are changed to what")
+    options = parser.parse_args()
+    checkout, python = os.environ.get("LETHE_PEER"), os.environ.get("LETHE_PEER_PYTHON")
+    peer = (checkout, python) if checkout and python else None
+    if peer is None:
+        print("LETHE_PEER and LETHE_PEER_PYTHON are not set: only our side is measured.")
+    (folder() / "runs").mkdir(parents=True, exist_ok=True)
+    statistics = write_statistics(folder() / "statistics.safetensors")
+    bench = Bench(peer, traced_site(options.seed), statistics, options.threads, options.seed)
+    if options.only != "quality":
+        speed(bench, options.ratios.split(","))
+    if options.only != "speed":
+        quality(bench, options.methods.split(","), options.modes.split(","))
+
+
+if __name__ == "__main__":
+    main()
