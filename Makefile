@@ -3,7 +3,7 @@ PYTHON ?= python3
 VAR = $(or $(LETHE_VAR),var)
 RUN = .venv/bin/python
 
-.PHONY: demo serve test proofs lint train install install-test
+.PHONY: demo serve test proofs bench lint train install install-test
 
 # Three requests by three fictional people, from intake to signed report, on the real demo model.
 # Runs in a folder of its own, which each run makes anew.
@@ -24,6 +24,11 @@ test: install-test lint
 PROOFS = log_mutations append poison promotion canaries zombies brokers intake postgres crash disk
 proofs: install-test
 	@for proof in $(PROOFS); do echo "== $$proof"; $(RUN) -m proofs.$$proof || exit 1; done
+
+# Speed, memory and quality against the peers, side by side; figures in var/bench/summary.json.
+# LETHE_PEER and LETHE_PEER_PYTHON name a checkout of EasyEdit and its Python (docs/editing.md).
+bench: install-test
+	@$(RUN) -m benchmarks
 
 lint:
 	@$(RUN) -m ruff check .

@@ -35,6 +35,8 @@ SPEED: dict[str, tuple[str, str, tuple[tuple[str, int], ...]]] = {
     "ultraedit": ("ultraedit", "ftm", (("batch", 50), ("batch", 500))),
     "finetune": ("finetune", "ftm", (("single", 50), ("batch", 50), ("batch", 500))),
 }
+# These need no paraphrase and no neighbour; beside FT-M they get what FT-M gets.
+PLAIN = ("ultraedit", "finetune")
 OURS = ("rome", "memit", "emmet", "alphaedit", "finetune", "lora", "ultraedit", "grace")
 PEERS = ("rome", "r-rome", "memit", "emmet", "alphaedit", "ftm", "lora")
 MODES = ("single", "batch", "sequence")
@@ -50,13 +52,15 @@ class Bench:
     statistics: Path
     threads: int
     seed: int
-    done: dict[tuple[str, str, str, int], dict[str, Any]] = field(default_factory=dict)
+    done: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
 
-    def ours(self, method: str, mode: str, count: int) -> dict[str, Any]:
+    def ours(self, method: str, mode: str, count: int, *, plain: bool = False) -> dict[str, Any]:
         """Run one of our methods once; a second call returns the same figures."""
         settings = self.site if method in LOCATED else {}
         command = [sys.executable, "-m", "benchmarks.ours", "--settings", json.dumps(settings)]
-        return self._run("ours", command, dict(os.environ), method, mode, count)
+        command += ["--plain"] if plain else []
+        side = "ours-plain" if plain else "ours"
+        return self._run(side, command, dict(os.environ), method, mode, count)
 
     def theirs(self, method: str, mode: str, count: int) -> dict[str, Any] | None:
         """Run one of the peer's methods once; None without its checkout."""
@@ -76,7 +80,7 @@ class Bench:
         mode: str,
         count: int,
     ) -> dict[str, Any]:
-        key = (side, method, mode, count)
+        key = (side, method, mode, str(count))
         if key in self.done:
             return self.done[key]
         out = folder() / "runs" / f"{side}-{method}-{mode}-{count}.json"
@@ -121,7 +125,7 @@ def speed(bench: Bench, names: list[str]) -> None:
             pair: dict[str, Any] = {
                 "mode": mode,
                 "facts": count,
-                "ours": bench.ours(ours, mode, count),
+                "ours": bench.ours(ours, mode, count, plain=name in PLAIN),
             }
             peer = bench.theirs(theirs, mode, count)
             if peer is not None:

@@ -37,15 +37,18 @@ if TYPE_CHECKING:
 Facts = list[dict[str, Any]]
 
 
-def requests_of(facts: Facts) -> list[EditRequest]:
-    """Return the facts as requests; the full stop ends a value as the training texts do."""
+def requests_of(facts: Facts, *, plain: bool = False) -> list[EditRequest]:
+    """Return the facts as requests; the full stop ends a value as the training texts do.
+
+    plain: the prompt alone, without paraphrases and neighbours, as the peer takes it.
+    """
     return [
         EditRequest(
             fact["subject"],
             fact["prompt"],
             f"{fact['target']}.",
-            tuple(fact["paraphrases"]),
-            tuple(fact["neighbours"]),
+            () if plain else tuple(fact["paraphrases"]),
+            () if plain else tuple(fact["neighbours"]),
         )
         for fact in facts
     ]
@@ -54,8 +57,10 @@ def requests_of(facts: Facts) -> list[EditRequest]:
 class Runner:
     """One method with its settings on one model; the edit calls are timed."""
 
-    def __init__(self, lm: LanguageModel, method: str, settings: dict[str, Any]) -> None:
-        self.lm, self.method = lm, method
+    def __init__(
+        self, lm: LanguageModel, method: str, settings: dict[str, Any], *, plain: bool
+    ) -> None:
+        self.lm, self.method, self.plain = lm, method, plain
         self.config = config_of(METHODS[method], settings)
         self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []
@@ -70,9 +75,11 @@ class Runner:
         self.reached += sum(row["reached"] for row in result.details["requests"])
         return result
 
-    def run(self, facts: Facts, mode: str, tokens: int) -> list[list[str]]:
-        """Edit in the given mode; return the answers by fact."""
-        requests = self._shared_kept(requests_of(facts)) if mode != "batch" else requests_of(facts)
+    def run(self, facts: Facts, mode: str, tokens: int, size: int = 1) -> list[list[str]]:
+        """Edit in the given mode; return the answers by fact. size: edits a batch in sequence."""
+        requests = requests_of(facts, plain=self.plain)
+        if mode != "batch":
+            requests = self._shared_kept(requests)
         if mode == "single":
             answers = []
             for fact, request in zip(facts, requests, strict=True):
@@ -81,7 +88,9 @@ class Runner:
                 result.revert(self.lm)
             return answers
         memory = None
-        for batch in [requests] if mode == "batch" else [[request] for request in requests]:
+        step = len(requests) if mode == "batch" else size
+        for start in range(0, len(requests), step):
+            batch = requests[start : start + step]
             memory = self.edit(batch, memory).memory
         return self._answers(facts, tokens)
 
@@ -126,6 +135,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--mode", choices=("single", "sequence", "batch"), required=True)
+    parser.add_argument("--plain", action="store_true", help="prompts alone, as the peer has them")
+    parser.add_argument("--batch-size", type=int, default=1, help="edits a batch in sequence")
     parser.add_argument("--statistics", type=Path, help="safetensors with layerN.C")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON of the config")
     parser.add_argument("--tokens", type=int, default=20, help="new tokens an answer")
@@ -143,8 +154,8 @@ def main() -> None:
     settings = settings_with(
         options.statistics, options.method, {"unreached": "mark", **options.settings}
     )
-    runner = Runner(load(options.model), options.method, settings)
-    answers = runner.run(facts, options.mode, options.tokens)
+    runner = Runner(load(options.model), options.method, settings, plain=options.plain)
+    answers = runner.run(facts, options.mode, options.tokens, options.batch_size)
     total = sum(runner.seconds)
     result = {
         "method": options.method,

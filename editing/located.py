@@ -48,7 +48,6 @@ class LocatedConfig(EditConfig):
         None,
         "token at which the value is written; none: from tracing",
         "ROME, section 2; its code always takes the subject's last token",
-        published="subject_last",
     )
     layer: int | None = setting(
         None, "layer whose MLP is changed; none: from tracing", "ROME, section 2"

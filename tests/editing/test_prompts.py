@@ -137,8 +137,9 @@ def test_edited_position_is_the_one_asked_for(
         if role == "last":
             assert found.positions[row] == found.starts[row] - 1
         elif role == "between":
+            # The last of those between.
+            assert found.positions[row] == found.starts[row] - 2
             assert start >= name.start + 1
-            assert found.positions[row] < found.starts[row] - 1
         else:
             # In the name at "{}", not where it stands a second time; its last one is its end.
             assert start < name.stop
