@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from editing.closed_form import in_null_space, null_space
+from editing.closed_form import NullSpace, in_null_space, null_space
 from editing.located import kept_keys, moment_at, told
 from editing.mass import MassConfig, edit_many
 from language_models.errors import RequestError
@@ -46,6 +46,12 @@ class AlphaEditConfig(MassConfig):
         "AlphaEdit's code",
         published=0.02,
     )
+    null_spaces: tuple[tuple[int, NullSpace], ...] = setting(
+        (),
+        "layer and null space of each, made before by null_space; none: made now",
+        "Lethe",
+        private=True,
+    )
     null_ridge: float = setting(10.0, "λ, weight of the norm of Δ", "AlphaEdit's code, L2")
 
     def __post_init__(self) -> None:
@@ -65,9 +71,10 @@ def run(
     """Write all targets at once in the null space."""
 
     def gain(located: Located, layer: int, K: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        moment = moment_at(lm, located.config, layer, progress or silent)
+        known = dict(config.null_spaces)
+        moment = moment_at(lm, located.config, layer, progress or silent, memory)
         C = moment.matrix.to(K.device, torch.float64)
-        space = null_space(C, config.null_share, config.null_threshold)
+        space = known.get(layer) or null_space(C, config.null_share, config.null_threshold)
         B = kept_keys(lm, requests, located, layer, memory)
         found = {"null_space": space.basis.shape[1], "null_share": space.share, **told(moment)}
         if space.basis.shape[1] < len(requests):
@@ -75,6 +82,8 @@ def run(
                 f"The null space has {space.basis.shape[1]} directions, fewer than the"
                 f" {len(requests)} edits. Raise null_share, edit fewer at once, or use memit."
             )
-        return in_null_space(K, B.expand(len(K), len(K)), space.basis, config.null_ridge), found
+        return in_null_space(
+            K, B.expand(len(K), len(K)), space.basis.to(K), config.null_ridge
+        ), found
 
     return edit_many(lm, requests, config, progress, memory, "alphaedit", gain)

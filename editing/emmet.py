@@ -57,7 +57,7 @@ def run(
     """Write all targets at once, each exactly."""
 
     def gain(located: Located, layer: int, K: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        moment = moment_at(lm, located.config, layer, progress or silent)
+        moment = moment_at(lm, located.config, layer, progress or silent, memory)
         A = to_keep(lm, requests, located, layer, moment, memory)
         size = 1.0 if config.compat else (K * torch.linalg.solve(A, K)).sum(dim=0).mean()
         return constrained(K, A, config.slack * size), told(moment)

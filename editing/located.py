@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from editing.requests import EditConfig
 from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
-from language_models.moments import Moment, second_moment
+from language_models.moments import Moment, sample_texts, second_moments
 from language_models.positions import ROLES
 from language_models.tracing import Site, Trace, TraceCase, trace
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 # Tracing takes long on a large model; a few statements show the site as well as all.
 TRACED_WORDINGS = 2
 TRACED_REQUESTS = 4
+# Without texts of the user's; poorer than any real ones, however many (docs/editing.md).
+OWN_TEXTS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,14 @@ class LocatedConfig(EditConfig):
     moment_texts: tuple[str, ...] = setting(
         (), "texts for the second moment; none: the model's own", "ROME, eq. 2", private=True
     )
+    moment_cache: str | None = setting(
+        None, "folder in which second moments are kept between edits; none: not kept", "Lethe"
+    )
+    refresh: int = setting(
+        0,
+        "edits of the memory from which moments are made on the model as it is; 0: never",
+        "BetaEdit: 1,000",
+    )
     moments: tuple[tuple[int, Moment], ...] = setting(
         (),
         "layer and second moment of each, made before on the unedited model; none: made now",
@@ -161,15 +172,26 @@ def locate_edits(
     )
 
 
-def moment_at(lm: LanguageModel, config: LocatedConfig, layer: int, report: Progress) -> Moment:
-    """Return the second moment of `layer`: as given, or of the config's or the model's texts."""
-    if layer in dict(config.moments):
+def moment_at(
+    lm: LanguageModel,
+    config: LocatedConfig,
+    layer: int,
+    report: Progress,
+    memory: EditedKeys | None = None,
+) -> Moment:
+    """Return the second moment of `layer`: as given, or of the config's or the model's texts.
+
+    Of more texts than TEXTS a sample is read: the error of more is measured in docs/editing.md.
+    Edits of lower layers change the keys of higher ones; from `refresh` edits on, what was given
+    is not used any more.
+    """
+    stale = bool(config.refresh and memory and memory.count >= config.refresh)
+    if layer in dict(config.moments) and not stale:
         return dict(config.moments)[layer]
-    report("moments", 0, 1)
-    texts = config.moment_texts or own_texts(lm, count=64, tokens=48, seed=config.seed)
-    moment = second_moment(lm, texts, layer)
-    report("moments", 1, 1)
-    return moment
+    texts = config.moment_texts or own_texts(lm, count=OWN_TEXTS, tokens=48, seed=config.seed)
+    cache = None if config.moment_cache is None else Path(config.moment_cache)
+    chosen = sample_texts(texts, seed=config.seed)
+    return second_moments(lm, chosen, [layer], cache=cache, progress=report)[layer]
 
 
 def neighbour_sum(lm: LanguageModel, prompts: Sequence[str], site: Site, layer: int) -> Tensor:

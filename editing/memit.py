@@ -42,7 +42,7 @@ def run(
     """Write all targets at once by least squares."""
 
     def gain(located: Located, layer: int, K: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        moment = moment_at(lm, located.config, layer, progress or silent)
+        moment = moment_at(lm, located.config, layer, progress or silent, memory)
         A = to_keep(lm, requests, located, layer, moment, memory)
         return least_squares(K, A), told(moment)
 

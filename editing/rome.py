@@ -66,7 +66,7 @@ def run(
     report = progress or silent
     located = locate_edits(lm, requests, config, report)
     layer = located.site.layer
-    moment = moment_at(lm, located.config, layer, report)
+    moment = moment_at(lm, located.config, layer, report, memory)
     solve = _published if config.compat else _homogeneous
     factors, values, K = solve(lm, requests, located, moment, memory, report)
     projection = parts(lm.model).mlp_out(layer)

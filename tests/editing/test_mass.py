@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from editing import METHODS, EditRequest, edit
+from editing.closed_form import null_space
 from editing.contexts import context_keys, contexts
 from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
@@ -19,6 +20,8 @@ from language_models.tracing import Site
 from tests.language_models.factories import SENTENCES, tiny_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from language_models.checkpoint import LanguageModel
 
 LAYER = 1
@@ -259,3 +262,51 @@ def test_config_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
 def test_emmet_takes_one_layer() -> None:
     with pytest.raises(RequestError, match="one layer"):
         _config("emmet", layers=(0, 1))
+
+
+def test_moments_given_before_are_used_until_the_memory_is_due_for_a_refresh() -> None:
+    lm = tiny_model()
+    given = moment_of(torch.eye(48, dtype=torch.float64), 7)
+    settings = {"moments": ((LAYER, given),), "unreached": "mark"}
+    first = edit(lm, REQUESTS[:1], "memit", _config("memit", **settings))
+
+    kept = edit(lm, REQUESTS[1:2], "memit", _config("memit", **settings), memory=first.memory)
+    kept.delta.revert(lm)
+    fresh = edit(
+        lm, REQUESTS[1:2], "memit", _config("memit", refresh=1, **settings), memory=first.memory
+    )
+
+    used = [row.details["layers"][str(LAYER)]["moment"]["keys"] for row in (first, kept, fresh)]
+    assert used[:2] == [7, 7]
+    assert used[2] > 7
+
+
+def test_moments_are_kept_in_the_folder_that_is_named_and_nowhere_else(tmp_path: Path) -> None:
+    lm = tiny_model()
+    config = _config("memit", moment_cache=str(tmp_path), unreached="mark")
+
+    first = edit(lm, REQUESTS[:1], "memit", config)
+    stored = sorted(tmp_path.iterdir())
+    first.delta.revert(lm)
+    again = edit(lm, REQUESTS[:1], "memit", config)
+
+    assert stored
+    assert sorted(tmp_path.iterdir()) == stored
+    assert again.details["layers"] == first.details["layers"]
+
+
+def test_null_space_made_before_gives_the_same_edit() -> None:
+    lm = tiny_model()
+    config = _config("alphaedit", unreached="mark")
+    space = null_space(second_moment(lm, SENTENCES, LAYER).matrix, config.null_share)
+
+    made_now = edit(lm, REQUESTS, "alphaedit", config)
+    made_now.delta.revert(lm)
+    before = edit(
+        lm,
+        REQUESTS,
+        "alphaedit",
+        _config("alphaedit", null_spaces=((LAYER, space),), unreached="mark"),
+    )
+
+    assert torch.equal(_change(before), _change(made_now))
