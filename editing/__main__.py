@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:
         # Has options of its own.
-        trained: int = import_module("editing.train_editor").main(given[1:])
+        trained: int = import_module("editing.learned.command").main(given[1:])
         return trained
     options = _parser().parse_args(given)
     try:

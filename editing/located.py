@@ -20,7 +20,7 @@ from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
 from language_models.moments import Moment, sample_texts, second_moments
-from language_models.positions import ROLES
+from language_models.positions import ROLES, fill
 from language_models.tracing import Site, Trace, TraceCase, trace
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class LocatedConfig(EditConfig):
         "keeps the solve well posed",
         published=0.0,
     )
-    lead_ins: tuple[str, ...] = setting((), "texts put before the prompts, in turn", "Lethe")
+    lead_ins: tuple[str, ...] = setting(
+        (), "texts put before the prompts, in turn", "Lethe", private=True
+    )
     prefixes: int = setting(
         10,
         "sampled texts put before the prompt when no paraphrase and no lead-in is given",
@@ -161,6 +163,7 @@ def locate_edits(
     report: Progress,
 ) -> Located:
     """Find the site and the contexts of all requests. Raises before anything is changed."""
+    _check_dense(lm)
     site, found = _site(lm, requests, config, report)
     parts(lm.model).mlp_out(site.layer)
     alone = any(len(request.wordings) == 1 for request in requests)
@@ -234,13 +237,22 @@ def kept_keys(
     """Return the sum of kkᵀ over neighbours, weighted, and earlier edits; broadcasts to A."""
     config = located.config
     total = torch.zeros(1, dtype=torch.float64, device=lm.device)
-    prompts = [prompt for request in requests for prompt in request.neighbours]
+    # A prompt that the batch rewrites cannot stay as well.
+    edited = {fill(w, request.subject) for request in requests for w in request.wordings}
+    prompts = [p for request in requests for p in request.neighbours if p not in edited]
     if prompts and config.neighbour_weight:
         total = total + neighbour_sum(lm, prompts, located.site, layer)
     if layer in dict(config.kept):
         total = total + dict(config.kept)[layer].to(total)
     total = config.neighbour_weight * total
     return total if memory is None else total + memory.outer(lm, layer)
+
+
+def _check_dense(lm: LanguageModel) -> None:
+    """Refuse a model of mixtures alone before the trace, which takes long."""
+    model = parts(lm.model)
+    if not any(model.is_dense(layer) for layer in range(len(model.blocks))):
+        model.mlp_out(0)
 
 
 def _site(

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from editing.editor_settings import EditorTrainingConfig, LearnedConfig
 from editing.gradient_factors import ALL_TOKENS
-from editing.learned import Rule, run_trained
+from editing.learned.change import Rule, run_trained
+from editing.learned.settings import EditorTrainingConfig, LearnedConfig
 from language_models.methods import setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from editing.editor_network import EditorNetwork
     from editing.gradient_factors import Factors
+    from editing.learned.network import EditorNetwork
     from editing.memory import EditedKeys
     from editing.requests import EditRequest, EditResult
     from language_models.checkpoint import LanguageModel

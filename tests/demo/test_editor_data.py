@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from demo.corpus import wordings
 from demo.editor_data import editor_data, trained_people, unseen_people
 from demo.people import RELATIONS, people
-from editing.editor_data import read_training_data
+from editing.learned.data import read_training_data
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editing import EditRequest
-from editing.editor_data import read_training_data
-from editing.editor_files import save_editor
-from editing.editor_network import Design, Editor, Matrix
-from editing.editor_training import Training, train
 from editing.gradient_factors import Factors, Scored, gradient_factors
-from editing.learned import projections_of
+from editing.learned.change import projections_of
+from editing.learned.data import read_training_data
+from editing.learned.files import save_editor
+from editing.learned.network import Design, Editor, Matrix
+from editing.learned.training import Training, train
 from language_models.positions import with_target
 from tests.language_models.factories import tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from editing.learned import Rule
+    from editing.learned.change import Rule
     from language_models import LanguageModel
 
 REQUEST = EditRequest(

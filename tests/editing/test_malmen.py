@@ -7,7 +7,7 @@ import torch
 
 from editing import edit, malmen
 from editing.gradient_factors import gradient_factors, target_losses, tried
-from editing.learned import projections_of
+from editing.learned.change import projections_of
 from editing.malmen import MalmenConfig, aggregate, back_substitute
 from language_models import RequestError
 from language_models.checkpoint import state_digest

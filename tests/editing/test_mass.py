@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -310,3 +311,13 @@ def test_null_space_made_before_gives_the_same_edit() -> None:
     )
 
     assert torch.equal(_change(before), _change(made_now))
+
+
+def test_neighbour_that_the_batch_rewrites_is_not_held_against_it() -> None:
+    alone, held = tiny_model(), tiny_model()
+    same = replace(REQUESTS[0], neighbours=("Anna Sato works as",))
+
+    first = edit(alone, REQUESTS[:2], "memit", _config("memit", rounds=1, unreached="mark"))
+    second = edit(held, [same, REQUESTS[1]], "memit", _config("memit", rounds=1, unreached="mark"))
+
+    assert torch.equal(_change(first), _change(second))

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from editing import EditRequest, edit, mend
-from editing.editor_files import load_editor
-from editing.editor_network import Design, Editor, Matrix, Normaliser, ResidualLayer
 from editing.gradient_factors import gradient_factors, target_losses, tried
-from editing.learned import changes, projections_of
+from editing.learned.change import changes, projections_of
+from editing.learned.files import load_editor
+from editing.learned.network import Design, Editor, Matrix, Normaliser, ResidualLayer
 from editing.mend import MendConfig
 from language_models import NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from editing import edit, malmen, mend
-from editing.editor_data import read_training_data, split
-from editing.editor_files import WEIGHTS
-from editing.editor_training import Training, train
+from editing.learned.command import RULES, main, settings_from
+from editing.learned.data import read_training_data, split
+from editing.learned.files import WEIGHTS
+from editing.learned.state import load_state, save_state, unfinished
+from editing.learned.training import Training, train
 from editing.mend import MendConfig
-from editing.train_editor import RULES, main, settings_from
-from editing.training_state import load_state, save_state, unfinished
 from language_models import RequestError, UnsupportedArchitecture, load, save
 from language_models.checkpoint import state_digest
 from language_models.files import sha256_of
@@ -24,8 +24,8 @@ from tests.language_models.factories import tiny_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from editing.editor_data import Example
-    from editing.learned import Rule
+    from editing.learned.change import Rule
+    from editing.learned.data import Example
 
 
 def _arguments(folder: Path, method: str, *more: str, **settings: Any) -> list[str]:

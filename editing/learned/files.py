@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from editing.editor_network import Design, Editor, Matrix, described
-from editing.editor_settings import how_to_train
+from editing.learned.network import Design, Editor, Matrix, described
+from editing.learned.settings import how_to_train
 from language_models.checkpoint import state_digest
 from language_models.errors import RequestError
 from language_models.files import sha256_of, sync, write_json

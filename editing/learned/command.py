@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from editing import malmen, mend
-from editing.editor_data import read_training_data
-from editing.editor_files import save_editor
-from editing.editor_training import Training, train
-from editing.training_state import load_state, save_state, unfinished
+from editing.learned.data import read_training_data
+from editing.learned.files import save_editor
+from editing.learned.state import load_state, save_state, unfinished
+from editing.learned.training import Training, train
 from language_models.checkpoint import load
 from language_models.errors import LetheError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from editing.editor_settings import EditorTrainingConfig
-    from editing.editor_training import Losses
+    from editing.learned.settings import EditorTrainingConfig
+    from editing.learned.training import Losses
 
 RULES = {rule.method: rule for rule in (mend.RULE, malmen.RULE)}
 SECONDS_BETWEEN_LINES = 10.0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editing.closed_form import compact
-from editing.editor_files import load_editor
-from editing.editor_settings import ALL
 from editing.gradient_factors import Factors, Scored, gradient_factors, in_float32
+from editing.learned.files import load_editor
+from editing.learned.settings import ALL
 from editing.matrices import matrices
 from editing.outcome import conclude
 from language_models.architecture import Projection, parts
@@ -22,9 +22,9 @@ from language_models.progress import Progress, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from editing.editor_files import TrainedEditor
-    from editing.editor_network import Editor, EditorNetwork
-    from editing.editor_settings import EditorTrainingConfig, LearnedConfig
+    from editing.learned.files import TrainedEditor
+    from editing.learned.network import Editor, EditorNetwork
+    from editing.learned.settings import EditorTrainingConfig, LearnedConfig
     from editing.requests import EditRequest, EditResult
     from language_models.checkpoint import LanguageModel
 

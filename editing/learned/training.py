@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from editing.editor_data import split
-from editing.editor_files import TrainedEditor, description, digests_of
-from editing.editor_network import Design, Editor, Matrix
 from editing.gradient_factors import (
     Scored,
     at_rest,
@@ -27,7 +24,10 @@ from editing.gradient_factors import (
     target_losses,
     tried,
 )
-from editing.learned import changes, projections_of, scored_rows
+from editing.learned.change import changes, projections_of, scored_rows
+from editing.learned.data import split
+from editing.learned.files import TrainedEditor, description, digests_of
+from editing.learned.network import Design, Editor, Matrix
 from language_models.architecture import parts
 from language_models.generation import encode, generate
 from language_models.methods import public_config
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from editing.editor_data import Example, TrainingData
-    from editing.editor_settings import EditorTrainingConfig
-    from editing.learned import Rule
+    from editing.learned.change import Rule
+    from editing.learned.data import Example, TrainingData
+    from editing.learned.settings import EditorTrainingConfig
     from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from editing.editor_training import Training
+    from editing.learned.training import Training
 
 FORMAT = "lethe-editor-training-1"
 
