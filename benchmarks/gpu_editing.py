@@ -90,7 +90,7 @@ def measure(*, tiny: bool, device: str) -> dict[str, Any]:
     )
     result, memit_seconds, memit_gb = timed(device, lambda: edit(lm, requests, "memit", config))
     result.revert(lm)
-    many = requests_of(facts(64 + (20 if tiny else 500))[64:])
+    many = requests_of(facts(64 + (10 if tiny else 500))[64:])
     single = [type(one)(one.subject, one.prompt, one.target) for one in many]
     quick = UltraEditConfig(unreached="mark")
     _, ultra_seconds, ultra_gb = timed(device, lambda: edit(lm, single, "ultraedit", quick))

@@ -18,7 +18,7 @@ from editing.facts import Fact
 from editing.requests import EditRequest
 from editing.scores import MAX_NEW_TOKENS, Examination
 from language_models.delta import combine
-from language_models.errors import NotReached, RequestError
+from language_models.errors import ConflictingRequests, NotReached, RequestError
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def edit_in_batches(
     """Edit `lm` in place by batches of at most `batch_size` facts, in the order given.
 
     `result.revert(lm)` takes everything back bit for bit. memory: as for `editing.edit`.
-    Any error other than NotReached leaves the weights as they were before the first batch.
+    Errors other than NotReached and ConflictingRequests leave the weights as before the first batch.
     """
     if batch_size < 1 or not facts:
         raise RequestError("Give at least one fact and a batch size of at least 1.")
@@ -219,7 +219,7 @@ class _Run:
                 self.report,
                 self.memory,
             )
-        except NotReached as error:
+        except (NotReached, ConflictingRequests) as error:
             return str(error)
         seconds = time.perf_counter() - started
         # From here on an error takes this batch back with the others.

@@ -17,7 +17,7 @@ from language_models.positions import Located, fill, locate, with_target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from editing.located import LocatedConfig
+    from editing.located_config import LocatedConfig
     from editing.requests import EditRequest
     from language_models.checkpoint import LanguageModel
     from language_models.tracing import Site

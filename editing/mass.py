@@ -13,7 +13,8 @@ import torch
 
 from editing.closed_form import Factors, compact
 from editing.contexts import at_edits, group_means
-from editing.located import Located, LocatedConfig, locate_edits
+from editing.located import Located, locate_edits
+from editing.located_config import LocatedConfig
 from editing.memory import EditedKeys
 from editing.outcome import Targets, conclude
 from editing.value import optimise_values

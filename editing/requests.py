@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from language_models.errors import RequestError
+from language_models.errors import ConflictingRequests, RequestError
 from language_models.methods import setting
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class EditRequest:
 
 
 def check_batch(requests: Sequence[EditRequest]) -> None:
-    """Raise RequestError without requests, and where one prompt is to have two targets.
+    """Raise RequestError without requests, ConflictingRequests for two targets of one prompt.
 
     Equal requests are let through: they are one fact, given more weight. Spaces at the end, and
     which of a letter's equal forms is written, make no other prompt or target.
@@ -70,7 +70,7 @@ def check_batch(requests: Sequence[EditRequest]) -> None:
             text = _comparable(wording.replace("{}", request.subject))
             first, wanted = known.setdefault(text, (number, target))
             if wanted != target:
-                raise RequestError(
+                raise ConflictingRequests(
                     f"Requests {first} and {number} ask for different targets after the same"
                     " prompt. Keep one of them."
                 )

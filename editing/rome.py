@@ -16,7 +16,8 @@ import torch
 
 from editing.closed_form import Factors, compact, rank_one
 from editing.contexts import at_edits, context_keys
-from editing.located import Located, LocatedConfig, locate_edits, moment_at, to_keep, told
+from editing.located import Located, locate_edits, moment_at, to_keep, told
+from editing.located_config import LocatedConfig
 from editing.memory import EditedKeys
 from editing.outcome import conclude
 from editing.value import Value, optimise_values

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from editing.contexts import Contexts
-    from editing.located import LocatedConfig
+    from editing.located_config import LocatedConfig
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
 

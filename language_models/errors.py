@@ -19,6 +19,10 @@ class RequestError(LetheError):
     """A request, a plan or a setting cannot be carried out as given."""
 
 
+class ConflictingRequests(RequestError):
+    """Two requests of one batch cannot both hold; each alone can."""
+
+
 class NotReached(LetheError):
     """The change was tried and did not achieve what was asked; the weights are as before."""
 

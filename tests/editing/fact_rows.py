@@ -31,6 +31,7 @@ def tiny_rome(**changes: Any) -> RomeConfig:
     """Settings that reach a target on a random model, which needs a far larger push."""
     values: dict[str, Any] = {
         "role": "last", "layer": 1, "clamp": 300.0, "learning_rate": 0.5,
-        "moment_texts": SENTENCES, "moment_weight": 0.01, "prefixes": 0, "steps": 30,
+        "moment_texts": SENTENCES, "moment_weight": 0.01, "neighbour_weight": 1.0,
+        "prefixes": 0, "steps": 30,
     }  # fmt: skip
     return RomeConfig(**{**values, **changes})

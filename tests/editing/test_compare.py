@@ -22,7 +22,8 @@ from tests.language_models.factories import tiny_checkpoint, tiny_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROME = ("role=last", "layer=1", "clamp=300", "learning_rate=0.5", "prefixes=0", "steps=30")
+ROME = ("role=last", "layer=1", "clamp=300", "learning_rate=0.5", "prefixes=0", "steps=30",
+        "moment_weight=10", "neighbour_weight=1")  # fmt: skip
 UNREACHABLE = "Silver Tide Shipping of Kyoto"
 
 
