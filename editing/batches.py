@@ -140,7 +140,7 @@ def edit_in_batches(
     """Edit `lm` in place by batches of at most `batch_size` facts, in the order given.
 
     `result.revert(lm)` takes everything back bit for bit. memory: as for `editing.edit`.
-    Errors other than NotReached and ConflictingRequests leave the weights as before the first batch.
+    Errors other than NotReached and ConflictingRequests leave the weights as they were before.
     """
     if batch_size < 1 or not facts:
         raise RequestError("Give at least one fact and a batch size of at least 1.")
