@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
 
+# A further round is tried while this share of the facts asked for again, or fewer, stays unreached.
+ROUND_GAIN = 0.9
+
 # (located, layer, K (d_ff, n)) -> G (n, d_ff) with Δ = R G, and what is told of the layer
 Gain = Callable[[Located, int, torch.Tensor], tuple[torch.Tensor, dict[str, Any]]]
 
@@ -153,10 +156,12 @@ class _Batch:
                 _put_back(self.projections, originals)
                 factors = self._spread(start, goals)
                 found = self.targets.achieved()
-                missed = [n for n, row in enumerate(found) if row["target_first"] < 1]
+                left = [n for n, row in enumerate(found) if row["target_first"] < 1]
                 self.report("rounds", number + 1, self.config.rounds)
-                if not missed:
+                # Where asking for more has brought little, the keys have no room for it.
+                if not left or (number and len(left) > ROUND_GAIN * len(missed)):
                     break
+                missed = left
         finally:
             _put_back(self.projections, originals)
         return factors
