@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # A further round is tried while this share of the facts asked for again, or fewer, stays unreached.
 ROUND_GAIN = 0.9
+# Fewer than this are tried to the last round.
+MANY = 20
 
 # (located, layer, K (d_ff, n)) -> G (n, d_ff) with Δ = R G, and what is told of the layer
 Gain = Callable[[Located, int, torch.Tensor], tuple[torch.Tensor, dict[str, Any]]]
@@ -158,8 +160,9 @@ class _Batch:
                 found = self.targets.achieved()
                 left = [n for n, row in enumerate(found) if row["target_first"] < 1]
                 self.report("rounds", number + 1, self.config.rounds)
-                # Where asking for more has brought little, the keys have no room for it.
-                if not left or (number and len(left) > ROUND_GAIN * len(missed)):
+                # Where asking many for more has brought little, the keys have no room for it.
+                many = number > 0 and len(missed) >= MANY
+                if not left or (many and len(left) > ROUND_GAIN * len(missed)):
                     break
                 missed = left
         finally:

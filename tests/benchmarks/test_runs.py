@@ -17,6 +17,7 @@ from benchmarks import gpu_editing
 from benchmarks.facts import asks, facts
 from benchmarks.growth import summary
 from benchmarks.plot import Line, line_plot
+from demo.corpus import records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +40,13 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_ours_edits_times_and_answers(tmp_path: Path) -> None:
     made = [{**fact, "ask": [ask["prompt"] for ask in asks(fact)]} for fact in facts(2)]
     (tmp_path / "facts.json").write_text(json.dumps(made), encoding="utf-8")
+    texts = [record["text"] for record in records()[::90]]
+    settings_of_run = {"role": "last", "layer": 4, "moment_texts": texts}
     options = ["--facts", str(tmp_path / "facts.json"), "--out", str(tmp_path / "out.json")]
 
     done = _run(
         "benchmarks.ours", "--model", "demo/model", "--method", "memit", "--mode", "single",
-        "--settings", '{"role": "last", "layer": 4}', *options,
+        "--settings", json.dumps(settings_of_run), *options,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr[-2000:]

@@ -243,9 +243,11 @@ def test_keys_depend_on_neither_batch_nor_order_nor_padding(
 def test_request_given_twice_is_one_fact(kind: str, method: str) -> None:
     request = EditRequest("Malee Tanaka", "{} was born in", "Kyoto.", ("Told by {}",))
     lm, moment = _known(kind)
+    # Twice the weight needs fewer rounds; in one round the direction is the same.
+    config = _config(method, moment, steps=5, **({"rounds": 1} if method == "memit" else {}))
     made = []
     for count in (1, 2):
-        result = edit(lm, [request] * count, method, _config(method, moment, steps=5))
+        result = edit(lm, [request] * count, method, config)
         (entry,) = result.delta.entries.values()
         made.append((entry.left @ entry.right, result.details["requests"]))
         result.revert(lm)
