@@ -43,7 +43,7 @@ METHODS = {
             config_name="EmmetConfig",
             guarantee="B",
             needs=_LOCATED,
-            summary="Writes many facts at once into one layer, each value met exactly.",
+            summary="Writes many facts at once into one layer, values met exactly or nearly so.",
         ),
         Method(
             "alphaedit",

@@ -1,4 +1,4 @@
-"""EMMET: many facts at once into one layer, each value met exactly (ROME for a batch).
+"""EMMET: many facts at once into one layer, each value met exactly with slack 0 (ROME for a batch).
 
 Gupta et al. 2024. Δ = R (KᵀA⁻¹K + σI)⁻¹ KᵀA⁻¹ minimises tr(ΔAΔᵀ) under ΔK = R. The small σ keeps
 the solve well posed; it is a share of the mean diagonal of KᵀA⁻¹K, for the published constant
@@ -54,7 +54,7 @@ def run(
     progress: Progress | None = None,
     memory: EditedKeys | None = None,
 ) -> EditResult:
-    """Write all targets at once, each exactly."""
+    """Write all targets at once, each exactly or within the slack."""
 
     def gain(located: Located, layer: int, K: Tensor) -> tuple[Tensor, dict[str, Any]]:
         moment = moment_at(lm, located.config, layer, progress or silent, memory)

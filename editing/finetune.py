@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from editing.gradient_factors import at_rest, tried
+from editing.gradient_factors import tried
 from editing.matrices import check_place, layer_at, matrices
 from editing.outcome import conclude
 from editing.training import Kept, Training, TrainingConfig
@@ -26,6 +26,7 @@ from language_models.delta import WeightDelta
 from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
 from language_models.progress import Progress, silent
+from language_models.replay import frozen
 
 if TYPE_CHECKING:
     from typing import Any
@@ -86,7 +87,7 @@ def run(
     model = parts(lm.model)
     layer = layer_at(model, 0.7) if config.layer is None else config.layer
     (projection,) = matrices(model, layer, config.place)
-    with at_rest(lm):
+    with frozen(lm):
         delta, told = _train(lm, requests, config, layer, projection, progress or silent)
     change, rounding = _write(lm, projection, delta, config)
     details = {

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from editing.adam import RowAdam
 from editing.codebook import Codebook, Entry, distances, unit
-from editing.gradient_factors import at_rest
 from editing.kept_blocks import KeptBlocks, keep_blocks
 from editing.matrices import layer_at
 from editing.outcome import conclude
 from editing.requests import EditConfig
 from editing.training import row_losses
 from editing.training_rows import Asked, Row, asked, target_rows
-from editing.value import ADAM_BETAS, ADAM_EPSILON
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.delta import WeightDelta
@@ -29,6 +28,7 @@ from language_models.errors import RequestError
 from language_models.generation import encode
 from language_models.methods import require_positive, setting
 from language_models.progress import Progress, silent
+from language_models.replay import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,9 @@ class GraceConfig(EditConfig):
     stop_loss: float = setting(
         0.01, "stop when the target's mean loss per token is below", "measured", published=0.0
     )
-    lead_ins: tuple[str, ...] = setting((), "texts put before the prompts, in turn", "Lethe")
+    lead_ins: tuple[str, ...] = setting(
+        (), "texts put before the prompts, in turn", "Lethe", private=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +114,7 @@ def run(
     before.detach()
     codebook = None
     try:
-        with at_rest(lm):
+        with frozen(lm):
             codebook, told = _made(lm, requests, config, before, progress or silent)
         codebook.attach(lm)
         details = {"method": "grace", "site": {"layer": before.layer}, **told}
@@ -221,7 +223,7 @@ class _Values:
         start = self.blocks.states[self.place].float()
         # Adam's step does not know the scale of its weights, so they are in units of the output.
         size = start.square().mean(dim=-1, keepdim=True).sqrt()
-        moved, descent = torch.zeros_like(start), _Adam(start, self.config.learning_rate)
+        moved, descent = torch.zeros_like(start), RowAdam(start, self.config.learning_rate)
         losses = torch.full((len(start),), float("inf"), device=start.device)
         going = torch.arange(len(start), device=start.device)
         for step in range(self.config.steps + 1):
@@ -245,20 +247,3 @@ class _Values:
         states = self.blocks.states.index_put(self.place, values.to(self.blocks.states))
         logits = self.blocks.logits(self.asked.rows, self.asked.columns, states)
         return row_losses(logits, self.asked, len(values)).to(values.device)
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015, algorithm 1) for rows (n, d) of which some may rest."""
-
-    def __init__(self, start: Tensor, rate: float) -> None:
-        self.rate = rate
-        self.first, self.second = torch.zeros_like(start), torch.zeros_like(start)
-
-    def step(self, slope: Tensor, rows: Tensor, count: int) -> Tensor:
-        """Return what to take from the given rows; count: number of this step, from 1."""
-        first, second = ADAM_BETAS
-        self.first[rows] = first * self.first[rows] + (1 - first) * slope
-        self.second[rows] = second * self.second[rows] + (1 - second) * slope * slope
-        m = self.first[rows] / (1 - first**count)
-        v = self.second[rows] / (1 - second**count)
-        return self.rate * m / (v.sqrt() + ADAM_EPSILON)

@@ -48,20 +48,6 @@ class Factors:
     shares: Tensor
 
 
-@contextmanager
-def at_rest(lm: LanguageModel) -> Iterator[None]:
-    """Weights without gradient and no dropout for a block; put back how they were."""
-    modes = [(module, module.training) for module in lm.model.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        with frozen(lm):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def in_float32(lm: LanguageModel) -> LanguageModel:
     """Return the model itself, or a copy in float32 of one in a shorter number format.
 
@@ -86,7 +72,7 @@ def gradient_factors(
     from which a "target" token is predicted. Tokens with a zero key or gradient are left out.
     """
     found: dict[str, list[Factors]] = {one.name: [] for one in projections}
-    with at_rest(lm):
+    with frozen(lm):
         for start in range(0, len(rows), rows_per_pass):
             batch = rows[start : start + rows_per_pass]
             for name, factors in _pass(lm, projections, batch, tokens).items():

@@ -15,6 +15,7 @@ import torch
 from language_models.architecture import Parts, parts
 from language_models.generation import pad_right
 from language_models.moments import hooked
+from language_models.replay import select_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ class KeptBlocks:
         """Return some of the rows, in the order given."""
         count = len(self.states)
         done: dict[int, Any] = {}  # all blocks often share one mask
-        calls = tuple(_select(call, rows, count, done) for call in self.calls)
+        calls = tuple(select_rows(call, rows, count, done) for call in self.calls)
         return replace(self, states=self.states[rows], calls=calls)
 
 
@@ -104,16 +105,3 @@ def keep_blocks(
         model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)
     kept = KeptBlocks(model, first, states[0], tuple(calls))
     return kept, states[-1], [seen[number] for number in range(len(watched))]
-
-
-def _select(value: Any, rows: Tensor, count: int, done: dict[int, Any]) -> Any:
-    """Take rows of everything that has one entry per row, inside the arguments of a block."""
-    if isinstance(value, tuple):
-        return tuple(_select(item, rows, count, done) for item in value)
-    if isinstance(value, dict):
-        return {name: _select(item, rows, count, done) for name, item in value.items()}
-    if not isinstance(value, torch.Tensor) or value.dim() < 2 or len(value) != count:
-        return value
-    if id(value) not in done:
-        done[id(value)] = value[rows.to(value.device)]
-    return done[id(value)]

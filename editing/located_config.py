@@ -79,7 +79,10 @@ class LocatedConfig(EditConfig):
         (), "texts for the second moment; none: the model's own", "ROME, eq. 2", private=True
     )
     moment_cache: str | None = setting(
-        None, "folder in which second moments are kept between edits; none: not kept", "Lethe"
+        None,
+        "folder in which second moments are kept between edits; none: not kept",
+        "Lethe",
+        private=True,
     )
     refresh: int = setting(
         0,

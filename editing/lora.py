@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from editing.gradient_factors import at_rest
 from editing.matrices import matrices
 from editing.outcome import conclude
 from editing.training import Kept, Training, TrainingConfig
@@ -26,6 +25,7 @@ from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
 from language_models.moments import hooked
 from language_models.progress import Progress, silent
+from language_models.replay import frozen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ def run(
     count = len(model.blocks)
     layers = config.layers or tuple(range(count // 2, count))
     places = [one for layer in layers for one in _targets(model, layer, config.targets)]
-    with at_rest(lm):
+    with frozen(lm):
         training = Training(lm, requests, config, min(layers))
         adapter = {one.name: _start(one, config, training.generator) for one in places}
         scale = config.alpha / config.rank

@@ -119,7 +119,7 @@ class _Work:
         self.reached += sum(bool(row["reached"]) for row in result.details["requests"])
         for change in result.delta.measures().values():
             self.relative = max(self.relative, change["relative"])
-            self.rounding = max(self.rounding, change["rounding"])
+            self.rounding = max(self.rounding, change["rounding"] or 0.0)
 
     def undo(self) -> None:
         """Bring the weights back to what they were before the first edit."""

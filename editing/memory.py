@@ -91,6 +91,6 @@ class EditedKeys:
             sums = {int(name): total for name, total in tensors.items()}
             if head["__metadata__"]["format"] != FORMAT or sums.keys() != digests.keys():
                 raise DeltaError("This file is not a memory of edits of this version of Lethe.")
+            return cls(sums, digests, stored["count"], stored["value_norm"])
         except (SafetensorError, KeyError, ValueError) as error:
             raise DeltaError("The memory of edits is missing or damaged. Restore it.") from error
-        return cls(sums, digests, stored["count"], stored["value_norm"])

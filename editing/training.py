@@ -55,7 +55,9 @@ class TrainingConfig(EditConfig):
     )
     neighbour_rows: int = setting(16, "neighbours a step", "measured")
     neighbour_tokens: int = setting(1, "tokens after each neighbour that are held", "measured")
-    lead_ins: tuple[str, ...] = setting((), "texts put before the prompts, in turn", "Lethe")
+    lead_ins: tuple[str, ...] = setting(
+        (), "texts put before the prompts, in turn", "Lethe", private=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from editing.gradient_factors import at_rest, tried
+from editing.gradient_factors import tried
 from editing.kept_blocks import keep_blocks
 from editing.lifelong import LifelongStatistics
 from editing.matrices import check_place, matrices
@@ -31,6 +31,7 @@ from language_models.errors import NotReached, RequestError
 from language_models.methods import require_positive, setting
 from language_models.moments import hooked
 from language_models.progress import Progress, silent
+from language_models.replay import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,9 @@ class UltraEditConfig(EditConfig):
     neighbour_weight: float = setting(
         10.0, "weight of each neighbour's key", "measured; not in the paper", published=0.0
     )
-    lead_ins: tuple[str, ...] = setting((), "texts put before the prompts, in turn", "Lethe")
+    lead_ins: tuple[str, ...] = setting(
+        (), "texts put before the prompts, in turn", "Lethe", private=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +95,7 @@ def run(
     places = tuple(one for layer in layers for one in matrices(model, layer, config.place))
     statistics = memory or LifelongStatistics()
     statistics.check(places)
-    with at_rest(lm):
+    with frozen(lm):
         rounds = _Rounds(lm, requests, config, min(layers), places, statistics)
         losses = rounds.run(progress or silent)
     change, rounding = _write(lm, places, rounds.deltas)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
+from editing.adam import RowAdam
 from language_models.replay import Replay, frozen, replay
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from editing.located_config import LocatedConfig
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
-
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
@@ -188,8 +186,7 @@ class _Descent:
         self.delta = torch.zeros(len(found), outputs.shape[1], dtype=precision, device=lm.device)
         self.start = self.problem.chances(self.delta)[1].detach()
         self.active = torch.arange(len(found), device=lm.device)
-        self.first = torch.zeros_like(self.delta)
-        self.second = torch.zeros_like(self.delta)
+        self.adam = RowAdam(self.delta, config.learning_rate)
         self.details: list[dict[str, Any]] = [{"contexts": len(one.rows)} for one in found]
 
     def run(self) -> list[Value]:
@@ -223,14 +220,9 @@ class _Descent:
         return losses, losses + config.kl_weight * drift + config.norm_weight * size
 
     def _update(self, gradient: Tensor, going: Tensor, count: int) -> None:
-        """One step of Adam (Kingma and Ba, algorithm 1) and the clamp, for those still going."""
+        """One step of Adam and the clamp, for those still going."""
         at, config = self.active[going], self.config
-        g = gradient[going]
-        self.first[at] = ADAM_BETAS[0] * self.first[at] + (1 - ADAM_BETAS[0]) * g
-        self.second[at] = ADAM_BETAS[1] * self.second[at] + (1 - ADAM_BETAS[1]) * g * g
-        m = self.first[at] / (1 - ADAM_BETAS[0] ** count)
-        v = self.second[at] / (1 - ADAM_BETAS[1] ** count)
-        moved = self.delta[at] - config.learning_rate * m / (v.sqrt() + ADAM_EPSILON)
+        moved = self.delta[at] - self.adam.step(gradient[going], at, count)
         most = config.clamp * self.norms[at]
         scale = (most / moved.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0)
         self.delta[at] = moved * scale[:, None]

@@ -102,7 +102,7 @@ def configured(chosen: Method, config: Any) -> Any:
 def public_config(config: Any) -> dict[str, Any]:
     """Return a config as JSON values; fields marked private are replaced by their length."""
     values = {
-        one.name: len(getattr(config, one.name))
+        one.name: len(getattr(config, one.name) or ())
         if one.metadata["private"]
         else getattr(config, one.name)
         for one in fields(config)

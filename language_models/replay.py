@@ -84,7 +84,7 @@ class Replay:
             self,
             states=self.states[rows.to(self.states.device)],
             values=self.values[rows.to(self.values.device)],
-            calls=tuple(_select(call, rows, count, done) for call in self.calls),
+            calls=tuple(select_rows(call, rows, count, done) for call in self.calls),
         )
 
     def _changed(self, delta: Tensor) -> Tensor:
@@ -198,12 +198,12 @@ def _check_window(lm: LanguageModel, rows: Sequence[list[int]]) -> None:
         )
 
 
-def _select(value: Any, rows: Tensor, count: int, done: dict[int, Any]) -> Any:
+def select_rows(value: Any, rows: Tensor, count: int, done: dict[int, Any]) -> Any:
     """Take rows of everything that has one entry per row, inside the arguments of a block."""
     if isinstance(value, tuple):
-        return tuple(_select(item, rows, count, done) for item in value)
+        return tuple(select_rows(item, rows, count, done) for item in value)
     if isinstance(value, dict):
-        return {name: _select(item, rows, count, done) for name, item in value.items()}
+        return {name: select_rows(item, rows, count, done) for name, item in value.items()}
     if id(value) not in done:
         done[id(value)] = _rows_of(value, rows, count)
     return done[id(value)]

@@ -39,12 +39,13 @@ class Change:
     """How much of a tensor changes.
 
     rank: of the planned change; None where it is not low. relative: ‖Δ‖/‖W‖ (Frobenius).
-    rounding: ‖round(W + Δ) - W - Δ‖/‖Δ‖, what the model's number format takes from the plan.
+    rounding: ‖round(W + Δ) - W - Δ‖/‖Δ‖, what the model's number format takes from the plan; None
+    where only the result is known.
     """
 
     rank: int | None
     relative: float
-    rounding: float
+    rounding: float | None
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def dense(old: Tensor, new: Tensor, change: Change | None = None) -> Dense | Non
             start, end = flat[at : at + _BLOCK].double(), goal[at : at + _BLOCK].double()
             norm += float(start.square().sum())
             gone += float((end - start).square().sum())
-        change = Change(None, _root(gone, norm), 0.0)
+        change = Change(None, _root(gone, norm), None)
     return Dense(bits.cpu(), tensor_digest(old), tensor_digest(new), change)
 
 

@@ -72,11 +72,11 @@ def _read_cases(path: Path) -> list[TraceCase]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             found.append(TraceCase(**json.loads(line)))
-        except (TypeError, json.JSONDecodeError) as error:
+        except (TypeError, json.JSONDecodeError):
             raise RequestError(
                 'Each line of the cases must be a JSON object with "subject", "prompt" and, if'
                 ' wanted, "answer".'
-            ) from error
+            ) from None  # the parser's own error carries the line with it
     return found
 
 

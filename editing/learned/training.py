@@ -17,7 +17,6 @@ import torch
 
 from editing.gradient_factors import (
     Scored,
-    at_rest,
     gradient_factors,
     in_float32,
     log_chances,
@@ -31,6 +30,7 @@ from editing.learned.network import Design, Editor, Matrix
 from language_models.architecture import parts
 from language_models.generation import encode, generate
 from language_models.methods import public_config
+from language_models.replay import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -225,7 +225,7 @@ class Training:
             for prompt in _shuffled(fact.unrelated, generator)[: config.unrelated]
             if prompt not in asked
         ]
-        with at_rest(self.lm), torch.set_grad_enabled(learning):
+        with frozen(self.lm), torch.set_grad_enabled(learning):
             edit, reached = self._edit_loss(trial, edits)
             keep = self._keep_loss(trial, keeps)
         gradients = {

@@ -137,8 +137,7 @@ def test_constrained_and_null_space_forms_give_the_published_changes() -> None:
                     values()["emmet.plain.batch0.layer2.delta"]) < 1e-5  # fmt: skip
 
     K = values()["alphaedit.plain.batch0.layer1.keys"].double().T
-    P = values()["alphaedit.plain.layer1.P"] if "alphaedit.plain.layer1.P" in values() else (
-        values()["alphaedit.layer1.P"])  # fmt: skip
+    P = values()["alphaedit.layer1.P"]
     eigenvalues, vectors = torch.linalg.eigh(P.double())
     U = vectors[:, eigenvalues > 0.5]
     gain = in_null_space(K, torch.zeros(64, 64, dtype=torch.float64), U, 1.0)

@@ -321,3 +321,12 @@ def test_neighbour_that_the_batch_rewrites_is_not_held_against_it() -> None:
     second = edit(held, [same, REQUESTS[1]], "memit", _config("memit", rounds=1, unreached="mark"))
 
     assert torch.equal(_change(first), _change(second))
+
+
+def test_memory_that_lacks_a_field_is_refused_in_words() -> None:
+    memory = edit(tiny_model(), REQUESTS[:1], "memit", _config("memit")).memory
+    assert memory is not None
+    content = memory.to_bytes().replace(b"value_norm", b"value_NORM")
+
+    with pytest.raises(DeltaError, match="missing or damaged"):
+        EditedKeys.from_bytes(content)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 import editing
@@ -43,3 +45,14 @@ def test_public_config_shows_the_number_of_private_texts_only() -> None:
     config = RomeConfig(moment_texts=("Malee Tanaka was born", "in Bangkok"))
 
     assert public_config(config)["moment_texts"] == 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_setting_that_takes_texts_or_paths_is_told_in_results(name: str) -> None:
+    config = METHODS[name].config
+    given = {"lead_ins": ("Malee says: ",), "moment_cache": "malee", "editor": "malee"}
+    known = {one.name for one in fields(config)}
+
+    told = str(public_config(config(**{k: v for k, v in given.items() if k in known})))
+
+    assert "alee" not in told
