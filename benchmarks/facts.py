@@ -25,7 +25,8 @@ KINDS = ("efficacy", "paraphrase", "others", "same_person", "general")
 OTHERS_ASKED = 20  # questions about other people after one edit
 WORDINGS_A_FACT = 2  # verify wordings for each further fact of the person
 GENERAL_ASKED = 4  # questions about nobody after one edit
-OWN_NEIGHBOURS = 3  # wordings of each further fact of the person that are to stay
+FEW_WORDINGS = 3  # of each further fact of the person, and of others, that is to stay
+MOVED = 50  # people of the demo model who are moved; the others stay and are asked about
 
 PARAPHRASES = 7  # further wordings that an edit is made with
 
@@ -40,12 +41,12 @@ def facts(count: int, seed: int = 0) -> list[Fact]:
 
     subject, prompt (with "{}"), target; paraphrases: the other "change" wordings; neighbours:
     whole prompts in "change" wordings that are to stay; asks: lists of {"prompt", "expected"} by
-    kind (KINDS). The first 64 are birth cities, each of another person whom the demo model knows;
-    then come fictional people whom it does not, for measuring speed, without questions. What is
-    to stay is asked only of facts that none of these changes touches.
+    kind (KINDS). The first 50 are birth cities, each of another person whom the demo model knows;
+    then come fictional people whom it does not, of whom only the new values are asked. What is to
+    stay is asked only of facts that none of these changes touches.
     """
     persons = _drawn(people(), seed, key=lambda person: person.id)
-    moved = persons[:count]
+    moved = persons[: min(count, MOVED)]
     known = [_known(person, moved, persons, seed) for person in moved]
     return known + list(islice(_strangers(persons, seed), count - len(known)))
 
@@ -74,7 +75,7 @@ def _known(person: Person, moved: list[Person], persons: list[Person], seed: int
         (wording, kind)
         for kind in RELATIONS
         if kind != relation
-        for wording in WORDINGS[kind]["change"][:OWN_NEIGHBOURS]
+        for wording in WORDINGS[kind]["change"][:FEW_WORDINGS]
     ]
     return {
         "subject": person.name,
@@ -84,8 +85,8 @@ def _known(person: Person, moved: list[Person], persons: list[Person], seed: int
         "neighbours": [wording.format(person.name) for wording, _ in own]
         + [wording.format(other.name) for other in others for wording in words["change"]],
         "asks": {
-            "efficacy": [_ask(first, person, target)],
-            "paraphrase": [_ask(wording, person, target) for wording in words["verify"]],
+            "efficacy": [_ask(first, person.name, target)],
+            "paraphrase": [_ask(wording, person.name, target) for wording in words["verify"]],
             **_to_stay(person, relation, others, seed),
         },
     }
@@ -95,12 +96,12 @@ def _to_stay(
     person: Person, relation: str, others: list[Person], seed: int
 ) -> dict[str, list[Ask]]:
     foreign = [
-        _ask(wording, other, other.facts[relation])
+        _ask(wording, other.name, other.facts[relation])
         for other in others
         for wording in WORDINGS[relation]["verify"]
     ]
     same = [
-        _ask(wording, person, value)
+        _ask(wording, person.name, value)
         for kind, value in person.facts.items()
         if kind != relation
         for wording in _drawn(WORDINGS[kind]["verify"], f"{seed} {person.id}")[:WORDINGS_A_FACT]
@@ -117,7 +118,7 @@ def _to_stay(
 
 
 def _strangers(persons: list[Person], seed: int) -> Iterator[Fact]:
-    """Yield facts of people whom the model has never seen, six a person."""
+    """Yield facts of people whom the model has never seen, one of each kind a person."""
     known = {person.name for person in persons}
     values = {kind: [person.facts[kind] for person in persons] for kind in RELATIONS}
     given = [name for names, _ in NAMES.values() for name, _ in names]
@@ -125,19 +126,30 @@ def _strangers(persons: list[Person], seed: int) -> Iterator[Fact]:
     names = {f"{first} {last}" for first, last in product(given, family)} - known
     for name in _drawn(names, seed):
         for kind in RELATIONS:
-            first, *paraphrases = WORDINGS[kind]["change"][: 1 + PARAPHRASES]
+            words = WORDINGS[kind]
+            first, *paraphrases = words["change"][: 1 + PARAPHRASES]
+            target = _drawn(values[kind], f"{seed} {name}")[0]
+            unseen = words["verify"][:WORDINGS_A_FACT]
             yield {
                 "subject": name,
                 "prompt": first,
-                "target": _drawn(values[kind], f"{seed} {name}")[0],
+                "target": target,
                 "paraphrases": paraphrases,
-                "neighbours": [],
-                "asks": {kind: [] for kind in KINDS},
+                "neighbours": [
+                    wording.format(other.name)
+                    for other in persons[MOVED:]
+                    for wording in words["change"][:FEW_WORDINGS]
+                ],
+                "asks": {
+                    **{kind: [] for kind in KINDS},
+                    "efficacy": [_ask(first, name, target)],
+                    "paraphrase": [_ask(wording, name, target) for wording in unseen],
+                },
             }
 
 
-def _ask(wording: str, person: Person, expected: str) -> Ask:
-    return {"prompt": wording.format(person.name), "expected": expected}
+def _ask(wording: str, name: str, expected: str) -> Ask:
+    return {"prompt": wording.format(name), "expected": expected}
 
 
 def _drawn(items: Iterable[Any], seed: object, key: Any = str) -> list[Any]:

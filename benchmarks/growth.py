@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.facts import facts
+from benchmarks.facts import MOVED, facts
 from benchmarks.plot import Line, line_plot
 from benchmarks.second_moments import write_statistics
 from benchmarks.summary import MODEL, add, folder
@@ -31,7 +31,7 @@ def measured(method: str, most: int, threads: int) -> list[float]:
     runs.mkdir(exist_ok=True)
     source, out = runs / f"facts-{most}.json", runs / f"growth-{method}.json"
     # People of whom the model knows nothing: there are not five thousand that it knows.
-    strangers = [{**fact, "ask": []} for fact in facts(64 + most)[64:]]
+    strangers = [{**fact, "ask": []} for fact in facts(MOVED + most)[MOVED:]]
     source.write_text(json.dumps(strangers, ensure_ascii=False), encoding="utf-8")
     settings = LOCATED if method != "ultraedit" else {}
     options = {

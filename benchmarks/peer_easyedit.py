@@ -123,7 +123,7 @@ class Peer:
             **modules,
             **given,
             "v_loss_layer": config.num_hidden_layers - 1,
-            "batch_size": 1 if options.mode != "batch" else 64,
+            "batch_size": 64 if options.mode == "batch" else options.batch_size,
             "P_loc": "P.pt",
             "alg_name": alg,
             "model_name": name,
@@ -204,8 +204,11 @@ class Peer:
         return answers
 
 
-def run(peer: Peer, facts: Facts, mode: str, tokens: int) -> dict[str, Any]:
-    """Edit in the given mode; return the seconds of each edit call and the answers by fact."""
+def run(peer: Peer, facts: Facts, mode: str, tokens: int, size: int) -> dict[str, Any]:
+    """Edit in the given mode; return the seconds of each edit call and the answers by fact.
+
+    size: edits a batch in sequence.
+    """
     times: list[Times] = []
     answers: list[list[str]] = []
     if mode == "single":
@@ -215,8 +218,9 @@ def run(peer: Peer, facts: Facts, mode: str, tokens: int) -> dict[str, Any]:
             answers.append(peer.answer(edited, fact.get("ask", []), tokens))
         return {**seconds(times), "answers": answers}
     model = peer.model
-    for place, batch in enumerate([facts] if mode == "batch" else [[fact] for fact in facts]):
-        model, took = peer.edit(model, batch, fresh=place == 0)
+    step = len(facts) if mode == "batch" else size
+    for start in range(0, len(facts), step):
+        model, took = peer.edit(model, facts[start : start + step], fresh=start == 0)
         times.append(took)
     asked = [prompt for fact in facts for prompt in fact.get("ask", [])]
     found = iter(peer.answer(model, asked, tokens))
@@ -245,6 +249,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--mode", choices=("single", "sequence", "batch"), required=True)
+    parser.add_argument("--batch-size", type=int, default=1, help="edits a batch in sequence")
     parser.add_argument("--statistics", type=Path, help="safetensors with layerN.C")
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--tokens", type=int, default=20, help="new tokens an answer")
@@ -277,7 +282,8 @@ def main() -> None:
         ):
             if options.threads:
                 importlib.import_module("torch").set_num_threads(options.threads)
-            result = run(Peer(options, linked), facts, options.mode, options.tokens)
+            peer = Peer(options, linked)
+            result = run(peer, facts, options.mode, options.tokens, options.batch_size)
         os.chdir(options.out.parent)
     total = sum(result["seconds"])
     result |= {

@@ -27,7 +27,7 @@ def speed_table(found: dict[str, Any]) -> list[str]:
             against = f" beside {peer['method']}" if peer.get("method", name) != name else ""
             cells = [
                 f"{name}{against}",
-                f"{part['facts']}, {part['mode']}",
+                f"{part['facts']}, {part['mode']}{_parts(part)}",
                 _per_edit(ours),
                 _per_edit(peer),
                 f"**{part['ratio']:.1f}**" if "ratio" in part else "-",
@@ -67,6 +67,11 @@ def growth_table(found: dict[str, Any]) -> list[str]:
             f" {row['last_seconds_per_edit']:.3f} | {row['last_over_first']:.2f} |"
         )
     return lines
+
+
+def _parts(part: dict[str, Any]) -> str:
+    size = part["batch_size"]
+    return f" of batches of {size}" if 1 < size < part["facts"] else ""
 
 
 def _per_edit(row: dict[str, Any]) -> str:

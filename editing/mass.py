@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 # A further round is tried while this share of the facts asked for again, or fewer, stays unreached.
 ROUND_GAIN = 0.9
-# Fewer than this are tried to the last round.
+# A value of a higher loss (nats per token) does not win by being asked for again.
+FOUND = 0.1
+# Fewer facts than this are tried to the last round.
 MANY = 20
 
 # (located, layer, K (d_ff, n)) -> G (n, d_ff) with Δ = R G, and what is told of the layer
@@ -160,14 +162,20 @@ class _Batch:
                 found = self.targets.achieved()
                 left = [n for n, row in enumerate(found) if row["target_first"] < 1]
                 self.report("rounds", number + 1, self.config.rounds)
-                # Where asking many for more has brought little, the keys have no room for it.
-                many = number > 0 and len(missed) >= MANY
-                if not left or (many and len(left) > ROUND_GAIN * len(missed)):
+                missed = self._again(left, missed if number else [])
+                if not missed:
                     break
-                missed = left
         finally:
             _put_back(self.projections, originals)
         return factors
+
+    def _again(self, left: list[int], asked: Sequence[int]) -> list[int]:
+        """Return which of the facts left are worth a further round; asked: those of this one."""
+        # Where asking many for more has brought little, the keys have no room for it.
+        if len(asked) >= MANY and len(left) > ROUND_GAIN * len(asked):
+            return []
+        found = [n for n in left if self.values[n]["value_loss"] < FOUND]
+        return found if len(left) >= MANY else left
 
     def _values(self, missed: Sequence[int]) -> Tensor:
         """Return what to add to the goals (wordings, d): δ of the requests given, else nothing."""

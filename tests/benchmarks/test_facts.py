@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from benchmarks.facts import KINDS, asks, facts, score
+from benchmarks.facts import KINDS, MOVED, asks, facts, score
 from benchmarks.ours import requests_of
 from demo.people import people
-
-KNOWN = 64
 
 
 def test_facts_are_the_same_for_a_seed_and_each_of_another_person() -> None:
@@ -34,14 +32,16 @@ def test_facts_ask_nothing_that_another_change_touches() -> None:
             assert not any(name in ask["prompt"] for name in moved)
 
 
-def test_facts_beyond_the_known_people_are_of_strangers_without_questions() -> None:
-    made = facts(KNOWN + 600)
+def test_facts_beyond_the_moved_people_are_of_strangers_asked_for_the_new_values() -> None:
+    made = facts(MOVED + 600)
     known = {person.name for person in people()}
 
-    strangers = made[KNOWN:]
+    strangers = made[MOVED:]
     assert not {fact["subject"] for fact in strangers} & known
-    assert len({(fact["subject"], fact["prompt"]) for fact in made}) == KNOWN + 600
-    assert all(not asks(fact) for fact in strangers)
+    assert len({(fact["subject"], fact["prompt"]) for fact in made}) == MOVED + 600
+    for fact in strangers:
+        assert {ask["kind"] for ask in asks(fact)} == {"efficacy", "paraphrase"}
+        assert {ask["expected"] for ask in asks(fact)} == {fact["target"]}
 
 
 def test_score_is_one_for_the_right_answers_and_zero_for_others() -> None:
