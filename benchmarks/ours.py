@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,8 +97,9 @@ class Runner:
         return self._answers(facts, tokens)
 
     def _shared_kept(self, requests: list[EditRequest]) -> list[EditRequest]:
-        """Read the neighbours that all requests share once; its time counts as an edit call."""
-        shared = set.intersection(*(set(request.neighbours) for request in requests))
+        """Read the neighbours of several requests once; its time counts as an edit call."""
+        asked = Counter(prompt for request in requests for prompt in set(request.neighbours))
+        shared = {prompt for prompt, count in asked.items() if count > 1}
         if not (
             shared and isinstance(self.config, LocatedConfig) and self.config.layer is not None
         ):
