@@ -43,7 +43,7 @@ def quality_table(mode: str, rows: dict[str, Any]) -> list[str]:
     lines = [
         f"50 facts, {MODES[mode]}:",
         "",
-        "| method | efficacy | paraphrase | other people | same person | general | s per edit |",
+        "| method | efficacy | paraphrase | other people | same person | general | MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
@@ -51,7 +51,7 @@ def quality_table(mode: str, rows: dict[str, Any]) -> list[str]:
             lines.append(f"| {name} | failed: {row.get('failed', 'no answers')} | | | | | |")
             continue
         shares = [f"{row['quality'][kind]:.3f}" for kind in KINDS]
-        lines.append(f"| {' | '.join([name, *shares, _per_edit(row)])} |")
+        lines.append(f"| {' | '.join([name, *shares, _megabytes(row)])} |")
     return [*lines, ""]
 
 

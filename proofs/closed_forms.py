@@ -1,0 +1,177 @@
+"""Change the closed forms of editing in every small way and see that a test turns red each time.
+
+    python -m proofs.closed_forms [--only FILE.py]
+
+Signs, the order and kind of products, transpositions and indices, one change at a time, in a copy
+of the repository. Exit status 0: each change was noticed; 1: at least one was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from proofs import installations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+TIME_LIMIT_SECONDS = 180
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".hypothesis", ".*_cache")
+SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+
+
+class Target(NamedTuple):
+    """A file, the functions with formulas in it, and the tests that hold them."""
+
+    file: str
+    functions: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+TARGETS = (
+    Target(
+        "editing/closed_form.py",
+        ("constrained", "rank_one", "least_squares", "null_space", "in_null_space", "compact"),
+        ("test_closed_form", "test_mass"),
+    ),
+    Target("editing/rome.py", ("_homogeneous", "_published"), ("test_rome", "test_golden")),
+    Target("editing/located.py", ("neighbour_sum", "to_keep"), ("test_mass", "test_rome")),
+    Target("editing/memory.py", ("after",), ("test_mass",)),
+    Target("editing/ultraedit.py", ("solve",), ("test_ultraedit",)),
+    Target("editing/lifelong.py", ("of", "joined", "standardised"), ("test_ultraedit",)),
+    Target("editing/malmen.py", ("aggregate", "back_substitute", "shifts", "_gram"), ("test_malmen",)),
+    Target("editing/mend.py", ("change", "learn"), ("test_mend",)),
+)
+
+
+class Mutant(NamedTuple):
+    """The text of a file with one change, and what was changed where."""
+
+    line: int
+    change: str
+    text: str
+
+
+def mutants(source: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
+    """Yield the file with each change inside the named functions."""
+    tree = ast.parse(source)
+    for number, node in enumerate(ast.walk(tree)):
+        if isinstance(node, ast.FunctionDef) and node.name in functions:
+            for place, inside in enumerate(ast.walk(node)):
+                for change in _changes(inside):
+                    yield _mutant(tree, number, place, change)
+
+
+def _changes(node: ast.AST) -> list[str]:
+    """Return the names of the changes that this node allows."""
+    if isinstance(node, ast.BinOp):
+        kind = type(node.op)
+        same = ast.dump(node.left) == ast.dump(node.right)
+        found = ["other sign" if kind in (ast.Add, ast.Sub) else "other operation"]
+        return (found if kind in SWAPPED else []) + (
+            ["factors swapped"] if kind is ast.MatMult and not same else []
+        )
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return ["minus dropped"]
+    if isinstance(node, ast.Attribute) and node.attr == "T":
+        return ["transposition dropped"]
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return ["next index"] if isinstance(node.slice.value, int) else []
+    if isinstance(node, ast.keyword) and node.arg == "dim":
+        return ["other dimension"]
+    return []
+
+
+def _mutant(tree: ast.Module, number: int, place: int, change: str) -> Mutant:
+    changed = copy.deepcopy(tree)
+    function = list(ast.walk(changed))[number]
+    node = list(ast.walk(function))[place]
+    before = ast.unparse(node)
+    if isinstance(node, ast.BinOp) and change == "factors swapped":
+        node.left, node.right = node.right, node.left
+    elif isinstance(node, ast.BinOp):
+        node.op = SWAPPED[type(node.op)]()
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        node.slice = ast.Constant(int(str(node.slice.value)) + 1)
+    elif isinstance(node, ast.keyword) and isinstance(node.value, ast.Constant):
+        node.value = ast.Constant(1 - abs(int(str(node.value.value))))
+    else:
+        # -x and x.T hold what is left of them.
+        kept = node.operand if isinstance(node, ast.UnaryOp) else node.value  # type: ignore[attr-defined]
+        _put(function, node, kept)
+    line = getattr(node, "lineno", 0)
+    return Mutant(line, f"{change}: {before}", ast.unparse(changed))
+
+
+def _put(root: ast.AST, old: ast.AST, new: ast.AST) -> None:
+    """Put one node in the place of another."""
+    for parent in ast.walk(root):
+        for name, value in ast.iter_fields(parent):
+            if value is old:
+                setattr(parent, name, new)
+            elif isinstance(value, list) and any(item is old for item in value):
+                setattr(parent, name, [new if item is old else item for item in value])
+
+
+def _green(folder: Path, tests: tuple[str, ...]) -> bool:
+    """Whether the tests pass in the copy; one that hangs does not."""
+    files = [f"tests/editing/{name}.py" for name in tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, timeout=TIME_LIMIT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def measure(target: Target, folder: Path) -> tuple[int, list[str]]:
+    """Return how many changes were noticed and, for each of the others, what and where."""
+    path = folder / target.file
+    source = path.read_text(encoding="utf-8")
+    missing = [name for name in target.functions if f"def {name}(" not in source]
+    if missing or not _green(folder, target.tests):
+        raise SystemExit(f"{target.file}: {missing or target.tests} must be there and pass first.")
+    noticed, unnoticed = 0, []
+    for mutant in mutants(source, target.functions):
+        path.write_text(mutant.text, encoding="utf-8")
+        if _green(folder, target.tests):
+            unnoticed.append(f"line {mutant.line}, {mutant.change}")
+        else:
+            noticed += 1
+    path.write_text(source, encoding="utf-8")
+    return noticed, unnoticed
+
+
+def main() -> int:
+    """Try all, print what was not noticed, keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", help="one file of those with formulas")
+    only = parser.parse_args().only
+    found = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "lethe"
+        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+        for target in TARGETS:
+            if only in (None, target.file):
+                noticed, unnoticed = measure(target, folder)
+                found[target.file] = {"noticed": noticed, "unnoticed": unnoticed}
+                sys.stdout.write(f"{target.file}: {noticed} of {noticed + len(unnoticed)}\n")
+                sys.stdout.write("".join(f"  not noticed: {one}\n" for one in unnoticed))
+                sys.stdout.flush()
+    installations.keep("closed_forms", {"files": found})
+    return 1 if any(row["unnoticed"] for row in found.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
