@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
@@ -27,7 +28,7 @@ class Line:
 def line_plot(lines: Sequence[Line], *, title: str, across: str, up: str) -> str:
     """Return an SVG of the lines, both axes from zero."""
     most_x = max(max(line.across) for line in lines)
-    most_y = 1.1 * max(max(line.up) for line in lines)
+    most_y = _round_above(max(max(line.up) for line in lines))
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(x: float, y: float) -> str:
@@ -51,6 +52,12 @@ def line_plot(lines: Sequence[Line], *, title: str, across: str, up: str) -> str
             f'<text x="{WIDTH - RIGHT + 32}" y="{y}">{escape(line.name)}</text>',
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _round_above(value: float) -> float:
+    """Return the least 1, 2, 2.5 or 5 times a power of ten, times TICKS, that is not below."""
+    power = 10.0 ** math.floor(math.log10(value / TICKS))
+    return TICKS * power * next(n for n in (1, 2, 2.5, 5, 10) if value <= TICKS * power * n)
 
 
 def _axes(most_x: float, most_y: float, across: str, up: str) -> list[str]:

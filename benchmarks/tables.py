@@ -38,6 +38,17 @@ def speed_table(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def answers_table(found: dict[str, Any]) -> list[str]:
+    """Return the quality of the runs whose speed was measured, ours and the peer's."""
+    lines = [f"| method | run | ours: {' / '.join(KINDS)} | peer |", "|---|---|---|---|"]
+    for name, measured in found.items():
+        for part in measured.get("parts", []) if isinstance(measured, dict) else []:
+            run = f"{part['facts']}, {part['mode']}{_parts(part)}"
+            both = (_shares(part["ours"]), _shares(part.get("peer", {})))
+            lines.append(f"| {' | '.join([name, run, *both])} |")
+    return lines
+
+
 def quality_table(mode: str, rows: dict[str, Any]) -> list[str]:
     """Return one line per method of one mode."""
     lines = [
@@ -50,8 +61,8 @@ def quality_table(mode: str, rows: dict[str, Any]) -> list[str]:
         if "quality" not in row:
             lines.append(f"| {name} | failed: {row.get('failed', 'no answers')} | | | | | |")
             continue
-        shares = [f"{row['quality'][kind]:.3f}" for kind in KINDS]
-        lines.append(f"| {' | '.join([name, *shares, _megabytes(row)])} |")
+        cells = [name, _shares(row, " | "), _megabytes(row)]
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -67,6 +78,11 @@ def growth_table(found: dict[str, Any]) -> list[str]:
             f" {row['last_seconds_per_edit']:.3f} | {row['last_over_first']:.2f} |"
         )
     return lines
+
+
+def _shares(row: dict[str, Any], between: str = " / ") -> str:
+    found = row.get("quality")
+    return between.join(f"{found[kind]:.3f}" for kind in KINDS) if found else "-"
 
 
 def _parts(part: dict[str, Any]) -> str:
@@ -85,7 +101,7 @@ def _megabytes(row: dict[str, Any]) -> str:
 def main() -> None:
     """Print every table that the summary has figures for."""
     found = json.loads((folder() / "summary.json").read_text(encoding="utf-8"))["editing"]
-    lines = speed_table(found)
+    lines = [*speed_table(found), "", *answers_table(found)]
     for mode in MODES:
         if mode in found.get("quality", {}):
             lines += ["", *quality_table(mode, found["quality"][mode])]

@@ -49,7 +49,7 @@ def rank_one(delta: Tensor, K: Tensor, A: Tensor, slack: float = 0.0) -> Factors
     key it is ROME's u (eq. 2): W'k_e = Wk_e + δ.
     """
     u = constrained(K, A, slack).sum(dim=0)
-    scale = u @ K.mean(dim=1)
+    scale = torch.dot(u, K.mean(dim=1))
     if not torch.isfinite(u).all() or scale <= 0:
         raise NotReached("The keys cannot be told apart. Raise the ridge or the slack.")
     return delta[:, None], (u / scale)[None, :]

@@ -48,7 +48,9 @@ TARGETS = (
     Target("editing/memory.py", ("after",), ("test_mass",)),
     Target("editing/ultraedit.py", ("solve",), ("test_ultraedit",)),
     Target("editing/lifelong.py", ("of", "joined", "standardised"), ("test_ultraedit",)),
-    Target("editing/malmen.py", ("aggregate", "back_substitute", "shifts", "_gram"), ("test_malmen",)),
+    Target(
+        "editing/malmen.py", ("aggregate", "back_substitute", "shifts", "_gram"), ("test_malmen",)
+    ),
     Target("editing/mend.py", ("change", "learn"), ("test_mend",)),
 )
 
