@@ -1,4 +1,4 @@
-"""What an unlearning method gives back."""
+"""What an unlearning method is given and gives back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from language_models.delta import WeightDelta
+
+# A whole text, or a prompt with the answer that alone is learnt.
+Text = str | tuple[str, str]
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ FORGET = [SENTENCES[0], SENTENCES[0] + " The end."]
 RETAIN = list(SENTENCES[1:])
 CONFIG = NpoConfig(steps=6, learning_rate=1e-2, forget_batch=2, retain_batch=2)
 
-# locuslab/open-unlearning d3d7cf9, float64: loss and gradient at logits[0, 3, 17], [1, 4, 2] and
-# its sum, for logits[b,t,v] = scale*sin(0.37*(v+1)*(t+1)/3 + 1.1*b + phase), model scale 3 phase
-# 0, reference scale 2.5 phase 0.4; B 2, T 7, V 128.
+# locuslab/open-unlearning d3d7cf9, float64: the loss for
+# logits[b,t,v] = scale*sin(0.37*(v+1)*(t+1)/3 + 1.1*b + phase), model scale 3 phase 0, reference
+# scale 2.5 phase 0.4; B 2, T 7, V 128.
 LABELS = torch.tensor([[-100, -100, 5, 17, 3, 99, 2], [-100, -100, -100, 8, 64, 2, -100]])
 SUM_MODEL = [25.786020247413873, 18.708917564122505]
 SUM_REFERENCE = [24.917039645451577, 19.018436359900523]

@@ -1,0 +1,62 @@
+"""SimNPO (Fan et al. 2024): NPO without a reference model, by the mean loss of a text's tokens.
+
+L = γ · mean[-(2/β) log σ(β (NLL / tokens - δ))] + α · mean token loss on retain texts. The push
+fades once a text costs more than δ nats a token, so it stops early with a small δ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from language_models.methods import require_positive, setting
+from unlearning.loop import Task, Term, unlearned
+from unlearning.losses import simple_negative_preference
+from unlearning.settings import RetainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from language_models.checkpoint import LanguageModel
+    from language_models.progress import Progress
+    from unlearning.gates import Gates
+    from unlearning.results import Text, UnlearnResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimNpoConfig(RetainConfig):
+    """Settings of SimNPO."""
+
+    beta: float = setting(3.5, "how soon the push on a text fades", "tuned sweep", published=4.5)
+    margin: float = setting(
+        1.0, "δ, loss a token at which the push is half", "tuned sweep", published=0.0
+    )
+    forget_weight: float = setting(0.125, "γ, weight of the SimNPO term", "open-unlearning")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "beta")
+
+
+def run(
+    lm: LanguageModel,
+    forget: Sequence[Text],
+    retain: Sequence[Text],
+    config: SimNpoConfig,
+    progress: Progress | None = None,
+    gates: Gates | None = None,
+) -> UnlearnResult:
+    """Train by SimNPO; no former model is needed."""
+
+    def terms(task: Task) -> list[Term]:
+        def loss(chosen: list[int]) -> Tensor:
+            found = task.predictions(task.forget, chosen)
+            return simple_negative_preference(
+                found.losses, found.counts, config.beta, config.margin
+            )
+
+        return [task.by_text(loss), *task.retained()]
+
+    return unlearned("simnpo", lm, forget, retain, config, terms, progress, gates)

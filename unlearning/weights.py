@@ -1,0 +1,237 @@
+"""Which weights a run trains, how the model acts by the weights before, and the way back.
+
+All weights, the matrices of chosen modules, or factors B A beside them (LoRA), which act through
+hooks while they are trained and are then added to the weights as a change of low rank.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from transformers.pytorch_utils import Conv1D
+
+from language_models.architecture import Projection, parts
+from language_models.delta import WeightDelta, restore_weights
+from language_models.errors import NotReached, RequestError
+from language_models.moments import hooked
+from language_models.replay import frozen
+from unlearning.settings import ADAPTER, ALL, LoopConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from language_models.checkpoint import LanguageModel
+
+_WIDE = (torch.float32, torch.float64)
+
+
+class Weights:
+    """Parameters of the model itself, trained in place, with copies of how they were."""
+
+    def __init__(self, lm: LanguageModel, names: list[str] | None = None) -> None:
+        """names: the parameters to train; None for all.
+
+        Raises RequestError for weights in 16 bits or not in memory.
+        """
+        known = dict(lm.model.named_parameters())
+        named = known if names is None else {name: known[name] for name in names}
+        if any(weight.is_meta for weight in named.values()):
+            raise RequestError("Some weights are not in memory. Load the model on one device.")
+        if any(weight.dtype not in _WIDE for weight in named.values()):
+            raise RequestError(
+                'Small steps vanish in 16 bits. Load the model with dtype="float32", or train an'
+                ' adapter (part="adapter").'
+            )
+        self.lm, self.named = lm, named
+        self.before = {name: weight.detach().clone() for name, weight in named.items()}
+        self.parameters: list[Tensor] = [weight.requires_grad_() for weight in named.values()]
+
+    @contextmanager
+    def as_before(self) -> Iterator[None]:
+        """Let the model act by its former weights, without gradients; a copy serves, no model."""
+        now = {name: weight.data for name, weight in self.named.items()}
+        try:
+            self._point_to(self.before)
+            with torch.no_grad():
+                yield
+        finally:
+            self._point_to(now)
+
+    def negate(self, times: float) -> None:
+        """Turn the change round: W = before - times · (W - before)."""
+        with torch.no_grad():
+            for name, weight in self.named.items():
+                before = self.before[name]
+                weight.copy_(before - times * (weight - before))
+
+    def conclude(self) -> tuple[WeightDelta, float]:
+        """Return the exact change and ‖Δ‖/‖W‖ over all weights."""
+        return WeightDelta.between(self.before, self.lm), relative_change(self.lm, self.before)
+
+    def restore(self) -> None:
+        """Bring the weights back bit for bit."""
+        restore_weights(self.lm, self.before)
+
+    def _point_to(self, tensors: dict[str, Tensor]) -> None:
+        for name, weight in self.named.items():
+            weight.data = tensors[name]
+
+
+class Adapter:
+    """Factors A (rank, d_in) and B (d_out, rank) per matrix; the weights stay until the end."""
+
+    def __init__(self, lm: LanguageModel, places: list[Projection], config: LoopConfig) -> None:
+        self.lm, self.places = lm, places
+        self.scale, self.on = config.alpha / config.rank, True
+        self.written: WeightDelta | None = None
+        generator = torch.Generator().manual_seed(config.seed)
+        self.factors = {one.name: _factors(one, config.rank, generator) for one in places}
+        self.parameters: list[Tensor] = [one for pair in self.factors.values() for one in pair]
+
+    def hooks(self) -> Any:
+        """Return the block within which the adapter acts."""
+        return hooked(
+            *(
+                lambda one=one: one.module.register_forward_hook(self._add(one.name))
+                for one in self.places
+            )
+        )
+
+    @contextmanager
+    def as_before(self) -> Iterator[None]:
+        """Let the model act without the adapter and without gradients."""
+        self.on = False
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.on = True
+
+    def negate(self, times: float) -> None:
+        """Turn the change round: B becomes -times · B."""
+        with torch.no_grad():
+            for _, B in self.factors.values():
+                B.mul_(-times)
+
+    def conclude(self) -> tuple[WeightDelta, float]:
+        """Add the adapter to the weights; return the change and ‖Δ‖/‖W‖ over all weights."""
+        self.on = False
+        factors = {}
+        for one in self.places:
+            A, B = (part.detach().double() for part in self.factors[one.name])
+            factors[one.name] = one.stored(B * self.scale, A)
+        change = WeightDelta.from_factors(self.lm, factors)
+        before = {one.name: one.parameter.detach().clone() for one in self.places}
+        change.write(self.lm)
+        self.written = change
+        return change, relative_change(self.lm, before)
+
+    def restore(self) -> None:
+        """Take off what `conclude` wrote; until then no weight was changed."""
+        if self.written is not None:
+            self.written.undo(self.lm)
+
+    def _add(self, name: str) -> Any:
+        def hook(_module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if not self.on:
+                return output
+            A, B = self.factors[name]
+            return output + (F.linear(F.linear(args[0].to(A), A), B) * self.scale).to(output)
+
+        return hook
+
+
+@contextmanager
+def training(lm: LanguageModel, config: LoopConfig) -> Iterator[Weights | Adapter]:
+    """Make the chosen weights trainable for a block; dropout is off.
+
+    After an error the weights are as before. Running out of memory becomes NotReached.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(frozen(lm))
+        trained: Weights | Adapter
+        if config.part == ALL:
+            trained = Weights(lm)
+        elif config.part == ADAPTER:
+            trained = Adapter(lm, places(lm, config), config)
+            stack.enter_context(trained.hooks())
+        else:
+            trained = Weights(lm, [one.name for one in places(lm, config)])
+        if config.gradient_checkpointing:
+            stack.enter_context(_checkpointed(lm))
+        try:
+            yield trained
+        except BaseException as error:
+            trained.restore()
+            if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+                raise NotReached(
+                    "The memory was too small. Lower tokens_per_pass, turn gradient_checkpointing"
+                    " on, or train an adapter. The weights are as before."
+                ) from error
+            raise
+        finally:
+            for weight in trained.parameters:
+                weight.grad = None
+
+
+def places(lm: LanguageModel, config: LoopConfig) -> list[Projection]:
+    """Return the matrices of the blocks that the settings choose, or raise RequestError."""
+    model = parts(lm.model)
+    found = []
+    for layer in config.layers or range(len(model.blocks)):
+        model.mlp(layer)  # says which layers there are
+        for path, module in model.blocks[layer].named_modules():
+            if isinstance(module, (torch.nn.Linear, Conv1D)) and (
+                not config.modules or path.split(".")[-1] in config.modules
+            ):
+                found.append(model.projection(layer, path))
+    if not found:
+        raise RequestError("No matrix of the layers has one of the names in modules.")
+    return found
+
+
+def relative_change(lm: LanguageModel, before: dict[str, Tensor]) -> float:
+    """Return ‖W - before‖ / ‖W‖ over all weights of a model; those not in `before` stayed."""
+    changed = total = 0.0
+    for name, weight in lm.model.named_parameters():
+        now = weight.detach()
+        old = before.get(name, now)
+        changed += float((now.double() - old.double()).square().sum())
+        total += float(old.double().square().sum())
+    return math.sqrt(changed / total)
+
+
+@contextmanager
+def _checkpointed(lm: LanguageModel) -> Iterator[None]:
+    """Compute each block a second time on the way back instead of keeping its states.
+
+    transformers does so in training mode only. The blocks alone are put into it: what is inside
+    them, dropout above all, stays as in evaluation.
+    """
+    blocks = parts(lm.model).blocks
+    lm.model.activation_checkpointing_enable({"use_reentrant": False})
+    for block in blocks:
+        block.training = True
+    try:
+        yield
+    finally:
+        lm.model.activation_checkpointing_disable()
+        for block in blocks:
+            block.training = False
+
+
+def _factors(
+    projection: Projection, rank: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return A (rank, d_in), uniform as PEFT draws it, and B (d_out, rank) of zeros."""
+    device = projection.parameter.device
+    bound = 1 / math.sqrt(projection.d_in)
+    A = (2 * torch.rand(rank, projection.d_in, generator=generator) - 1) * bound
+    B = torch.zeros(projection.d_out, rank, device=device)
+    return A.to(device).requires_grad_(), B.requires_grad_()
