@@ -12,6 +12,8 @@ import torch
 from editing import METHODS, EditRequest, edit
 from editing.closed_form import null_space
 from editing.contexts import context_keys, contexts
+from editing.located import Located, to_keep
+from editing.memit import MemitConfig
 from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
@@ -330,3 +332,18 @@ def test_memory_that_lacks_a_field_is_refused_in_words() -> None:
 
     with pytest.raises(DeltaError, match="missing or damaged"):
         EditedKeys.from_bytes(content)
+
+
+def test_what_is_kept_is_the_weighted_moment_with_its_ridge() -> None:
+    lm = tiny_model()
+    d = parts(lm.model).mlp_out(1).d_in
+    root = torch.randn(d, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    C = root @ root.T
+    config = MemitConfig(role="last", layer=1, ridge=0.5, moment_weight=7.0)
+    request = EditRequest("Malee Tanaka", "{} was born in", "Kyoto")
+    located = Located(config, Site("last", 1), None, [])
+
+    A = to_keep(lm, (request,), located, 1, moment_of(C, 1), None)
+
+    expected = 7.0 * (C + 0.5 * C.diagonal().mean() * torch.eye(d, dtype=torch.float64))
+    torch.testing.assert_close(A, expected, rtol=1e-12, atol=1e-12)
