@@ -85,7 +85,7 @@ def plot(measured: dict[int, float]) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="300" font-family="sans-serif"'
         ' font-size="12"><path d="M50 20V250H460" fill="none" stroke="#888"/>'
         f'<polyline points="{path}" fill="none" stroke="#06c"/>{marks}{ticks}'
-        '<text x="250" y="288" text-anchor="middle">people forgotten at once (line: formula,'
+        '<text x="250" y="288" text-anchor="middle">people taken out at once (line: formula,'
         " points: measured share of the training)</text></svg>\n"
     )
 
