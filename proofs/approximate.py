@@ -28,6 +28,7 @@ from evaluation import Person as Probed
 from language_models import NotReached, load
 from language_models.delta import copy_weights, restore_weights
 from proofs.installations import keep
+from proofs.memorisation import membership, token_scores
 from unlearning import METHODS, unlearn
 from unlearning.gates import Gates, GatesNotHeld, Question
 from unlearning.rows import Row, predictions, rows_of
@@ -48,7 +49,6 @@ RETAINED = 400
 # Stricter than what is promised, because the probes are others.
 RETAIN_DROP = 0.01
 RELEARNING = {"share": 0.1, "steps": 20, "learning_rate": 3e-4}
-LOWEST = 0.4  # Min-K: share of the least likely tokens
 # What the issue promises of each person.
 LEAK_MAX = DROP_MAX = 0.02
 
@@ -117,39 +117,6 @@ def gates(person: Person, others: Sequence[Person]) -> Gates:
     ]
     general = [Question(row["change"][0], row["answer"]) for row in words["world"]]
     return Gates(tuple(own), tuple(retain), tuple(general), retain_drop=RETAIN_DROP)
-
-
-@torch.no_grad()
-def token_scores(lm: LanguageModel, texts: Sequence[str]) -> list[dict[str, float]]:
-    """Return per text mean loss, Min-K score and extraction strength (0 where the end fails)."""
-    scores = []
-    for row in rows_of(lm, texts, 512):
-        found = predictions(lm, [row])
-        losses = found.token_losses
-        lowest = losses.sort(descending=True).values[: max(1, int(LOWEST * len(losses)))]
-        right = (found.logits.argmax(dim=-1) == found.labels).tolist()
-        suffix = len(right) - next((n for n in range(len(right), 0, -1) if not right[n - 1]), 0)
-        scores.append({
-            "loss": float(losses.mean()),
-            "min_k": float(lowest.mean()),
-            "strength": suffix / len(right),
-        })  # fmt: skip
-    return scores
-
-
-def auc(own: Sequence[float], others: Sequence[float]) -> float:
-    """Return how often an own text costs less than another's: 0.5 tells nothing of membership."""
-    pairs = [(a < b) + 0.5 * (a == b) for a in own for b in others]
-    return mean(pairs)
-
-
-def membership(own: Sequence[dict[str, float]], others: Sequence[dict[str, float]]) -> Any:
-    """Return the areas under the curve by both scores, and the mean extraction strength."""
-    areas = {
-        name: round(auc([one[name] for one in own], [one[name] for one in others]), 3)
-        for name in ("loss", "min_k")
-    }
-    return {**areas, "strength": round(mean(one["strength"] for one in own), 3)}
 
 
 def leak(lm: LanguageModel, asked: Plan) -> float:
