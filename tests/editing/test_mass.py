@@ -11,8 +11,8 @@ import torch
 
 from editing import METHODS, EditRequest, edit
 from editing.closed_form import null_space
-from editing.contexts import context_keys, contexts
-from editing.located import Located, to_keep
+from editing.contexts import context_keys, contexts, neighbour_keys
+from editing.located import Located, kept_keys, to_keep
 from editing.memit import MemitConfig
 from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
@@ -200,6 +200,19 @@ def test_memory_survives_bytes_and_counts_edits() -> None:
         EditedKeys.from_bytes(result.delta.to_bytes())
 
 
+def test_memory_sums_what_all_keys_give_and_counts_all_edits() -> None:
+    lm = tiny_model()
+    d = parts(lm.model).mlp_out(LAYER).d_in
+    keys = torch.randn(d, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    memory = EditedKeys()
+    for part in keys.split([3, 2], dim=1):
+        memory = memory.after(lm, {LAYER: part}, part.shape[1])
+
+    assert memory.count == 5
+    torch.testing.assert_close(memory.outer(lm, LAYER), keys @ keys.T, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("method", MASS)
 def test_batch_that_is_not_reached_is_an_error_or_is_marked(method: str) -> None:
     lm = tiny_model()
@@ -260,6 +273,19 @@ def test_family_with_a_norm_after_the_mlp_takes_one_layer_only() -> None:
 def test_config_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(RequestError):
         _config("memit", **changes)
+
+
+@pytest.mark.parametrize("weight", [0.1, 1e4])
+def test_slack_of_emmet_is_a_share_whatever_the_size_of_what_is_kept(weight: float) -> None:
+    lm = tiny_model()
+    settings = {"prefixes": 0, "rounds": 1, "moment_weight": weight, "unreached": "mark"}
+    exact = edit(lm, REQUESTS[1:2], "emmet", _config("emmet", **settings, slack=0.0))
+    exact.delta.revert(lm)
+
+    loose = edit(lm, REQUESTS[1:2], "emmet", _config("emmet", **settings, slack=3.0))
+
+    # One key: G = kᵀA⁻¹ / (kᵀA⁻¹k + slack kᵀA⁻¹k).
+    torch.testing.assert_close(4 * _change(loose), _change(exact), rtol=1e-9, atol=1e-12)
 
 
 def test_emmet_takes_one_layer() -> None:
@@ -347,3 +373,23 @@ def test_what_is_kept_is_the_weighted_moment_with_its_ridge() -> None:
 
     expected = 7.0 * (C + 0.5 * C.diagonal().mean() * torch.eye(d, dtype=torch.float64))
     torch.testing.assert_close(A, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_kept_counts_neighbours_by_their_weight_and_earlier_edits_in_full() -> None:
+    lm = tiny_model()
+    d = parts(lm.model).mlp_out(LAYER).d_in
+    generator = torch.Generator().manual_seed(0)
+    before, shared = (torch.randn(d, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    memory = EditedKeys().after(lm, {LAYER: before}, 2)
+    prompts = ("Somchai Saito works as", "Malee Tanaka works as")
+    request = EditRequest("Anna Sato", "{} works as", "born", neighbours=prompts)
+    site = Site("last", LAYER)
+    config = MemitConfig(
+        role="last", layer=LAYER, neighbour_weight=3.0, kept=((LAYER, shared @ shared.T),)
+    )
+
+    found = kept_keys(lm, (request,), Located(config, site, None, []), LAYER, memory)
+
+    own = neighbour_keys(lm, prompts, site, LAYER).double().T
+    expected = 3.0 * (own @ own.T + shared @ shared.T) + before @ before.T
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -9,15 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editing import edit
+from editing.contexts import neighbour_keys
+from editing.gradient_factors import TARGET_TOKENS, Scored, gradient_factors
 from editing.lifelong import LifelongStatistics, Running
 from editing.memory import EditedKeys
+from editing.training_rows import target_rows
 from editing.ultraedit import UltraEditConfig, solve, wanted_change
 from language_models import DeltaError, RequestError
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.families import FAMILIES
+from language_models.tracing import Site
 from tests.editing.gradient_cases import OTHER, REQUEST, changed, digests, model, standing
 from tests.language_models.factories import MIXTURES
+
+if TYPE_CHECKING:
+    from editing import EditRequest
+    from language_models import LanguageModel
 
 MARK = {"unreached": "mark", "min_wordings": 0.0}
 
@@ -70,6 +78,61 @@ def test_wanted_change_goes_against_the_gradient_by_the_square_of_the_key() -> N
 
     for row in range(4):
         assert torch.allclose(V[row], -0.1 * (keys[row] @ keys[row]) * gradients[row])
+
+
+def _paper_change(
+    lm: LanguageModel, requests: list[EditRequest], config: UltraEditConfig
+) -> dict[str, torch.Tensor]:
+    """Δ of one round by the paper's equations, as they are written, per matrix of the layers."""
+    places = [parts(lm.model).mlp_out(layer) for layer in config.layers]
+    rows = [Scored(row.ids, row.start) for row in target_rows(lm, requests)]
+    found = gradient_factors(lm, places, rows, tokens=TARGET_TOKENS)
+    prompts = [prompt for request in requests for prompt in request.neighbours]
+    changes = {}
+    for layer, place in zip(config.layers, places, strict=True):
+        H, G = (one.double() for one in (found[place.name].keys, found[place.name].gradients))
+        h = (H - H.mean(dim=0)) / H.std(dim=0)
+        g = (G - G.mean(dim=0)) / G.std(dim=0)
+        V = -config.step * h.square().sum(dim=1)[:, None] * g
+        system = H.T @ H + config.ridge * torch.eye(place.d_in, dtype=torch.float64)
+        if prompts:
+            K = neighbour_keys(lm, prompts, Site("last", layer), layer).double()
+            system = system + config.neighbour_weight * (K.T @ K)
+        changes[place.name] = torch.linalg.inv(system) @ H.T @ V
+    return {name: change.T for name, change in changes.items()}
+
+
+@pytest.mark.parametrize("requests", [[REQUEST, OTHER], [OTHER]])
+@pytest.mark.parametrize("weight", [0.0, 10.0])
+def test_one_round_is_the_papers_change_with_the_neighbours_keys_held(
+    weight: float, requests: list[EditRequest]
+) -> None:
+    lm = model()
+    config = _config(rounds=1, step=1e-3, neighbour_weight=weight, **MARK)
+    wanted = _paper_change(lm, requests, config)
+    before = {name: lm.model.get_parameter(name).detach().double() for name in wanted}
+
+    edit(lm, requests, "ultraedit", config)
+
+    for name, change in wanted.items():
+        found = lm.model.get_parameter(name).detach().double() - before[name]
+        assert float((found - change).norm() / change.norm()) < 1e-3
+
+
+def test_rounding_is_told_as_a_share_of_the_change() -> None:
+    lm = model()
+    # So small a change that much of it falls below the last bit of a weight.
+    config = _config(rounds=1, step=1e-8, **MARK)
+    wanted = _paper_change(lm, [REQUEST, OTHER], config)
+    before = {name: lm.model.get_parameter(name).detach().double() for name in wanted}
+
+    result = edit(lm, [REQUEST, OTHER], "ultraedit", config)
+
+    for name, change in wanted.items():
+        lost = lm.model.get_parameter(name).detach().double() - before[name] - change
+        share = float(lost.norm() / change.norm())
+        assert share > 0.01
+        assert result.details["rounding"][name] == pytest.approx(share, rel=0.01)
 
 
 @settings(max_examples=40, deadline=None)
