@@ -136,7 +136,7 @@ def _published(
             u = torch.linalg.solve(C, mean[0])
             bare = at_edits(lm, [one], projection.module)[0][0][0]
             left.append(values[-1].delta.double()[:, None])
-            right.append((u / (u @ bare))[None])
+            right.append((u / torch.dot(u, bare))[None])
             keys.append(mean.T)
             a, b = projection.stored(left[-1], right[-1])
             with torch.no_grad():

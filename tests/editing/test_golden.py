@@ -8,9 +8,12 @@ import torch
 from editing import edit
 from editing.alphaedit import AlphaEditConfig
 from editing.closed_form import constrained, in_null_space, least_squares, rank_one
+from editing.contexts import context_keys, contexts
 from editing.emmet import EmmetConfig
 from editing.memit import MemitConfig
+from editing.memory import EditedKeys
 from editing.rome import RomeConfig
+from language_models.tracing import Site
 from tests.editing.golden_case import (
     GOLDEN,
     REQUESTS,
@@ -47,6 +50,21 @@ def test_rome_compat_in_float64_gives_the_published_value(number: int) -> None:
     u = values()[f"rome.plain.float64.{number}.u"]
     right = values()[f"rome.plain.float64.{number}.right"]
     assert relative(entry, torch.outer(u, right)) < 1e-6
+
+
+def test_rome_compat_of_two_facts_is_one_edit_after_the_other() -> None:
+    config = RomeConfig(**golden_settings("plain", CONTEXTS))
+
+    together = edit(golden_model(), REQUESTS[:2], "rome", config)
+
+    lm = golden_model()
+    found = [contexts(lm, request, config, Site("subject_last", 2)) for request in REQUESTS[:2]]
+    # The keys lie below what is changed: both edits have them in common.
+    K = torch.cat(context_keys(lm, found, 2)).T
+    one, other = (change(edit(lm, [request], "rome", config), 2) for request in REQUESTS[:2])
+    assert relative(change(together, 2), one + other) < 1e-4
+    assert isinstance(together.memory, EditedKeys)
+    assert relative(together.memory.sums[2], K @ K.T) < 1e-12
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from editing import METHODS, EditRequest, edit
+from editing.closed_form import rank_one
 from editing.contexts import context_keys, contexts
-from editing.located import locate_edits
+from editing.located import locate_edits, to_keep
+from editing.memory import EditedKeys
 from editing.outcome import achieved
 from editing.rome import RomeConfig
+from editing.value import optimise_values
 from language_models import NotReached, RequestError
 from language_models.checkpoint import state_digest, tensor_digest
 from language_models.delta import LowRank, WeightDelta
 from language_models.generation import encode
+from language_models.moments import second_moment
 from language_models.progress import silent
 from language_models.tracing import Site
 from tests.language_models.factories import SENTENCES, tiny_model
@@ -101,6 +105,30 @@ def test_edit_of_two_facts_in_turn_reaches_both() -> None:
     entry = result.delta.entries[NAME]
     assert isinstance(entry, LowRank)
     assert entry.left.shape[1] == 2
+
+
+def test_later_fact_is_asked_only_for_what_is_missing_and_keeps_the_keys_of_earlier_ones() -> None:
+    lm = tiny_model()
+    requests = [REQUEST, EditRequest("Anna Sato", "{} works as", "born", ("Q: Job of {}? A:",))]
+    moment = second_moment(lm, SENTENCES, LAYER)
+    config = _config(moments=((LAYER, moment),), unreached="mark")
+    located = locate_edits(lm, requests, config, silent)
+    found = optimise_values(lm, located.contexts, config, LAYER, silent)
+    one, other = (value.delta.double() for value in found)
+    K, L = (keys.T for keys in context_keys(lm, located.contexts, LAYER))
+    A = to_keep(lm, requests, located, LAYER, moment, None)
+
+    result = edit(lm, requests, config=config)
+
+    first = torch.matmul(*rank_one(one, K, A, config.slack))
+    missing = other - first @ L.mean(dim=1)
+    second = torch.matmul(*rank_one(missing, L, A + K @ K.T, config.slack))
+    entry = result.delta.entries[NAME]
+    assert isinstance(entry, LowRank)
+    torch.testing.assert_close(entry.left @ entry.right, first + second, rtol=1e-6, atol=1e-9)
+    assert isinstance(result.memory, EditedKeys)
+    every = torch.cat([K, L], dim=1)
+    torch.testing.assert_close(result.memory.sums[LAYER], every @ every.T)
 
 
 def test_edit_without_a_site_traces_it_and_stores_the_trace() -> None:
