@@ -183,7 +183,7 @@ class Codebook:
         part = (apart * shares[:, None] - GAP).masked_fill(~conflict | same, float("inf"))
         most = torch.tensor([entry.most for entry in self.entries], dtype=apart.dtype)
         limits = torch.minimum(most, part.min(dim=1).values) if len(apart) else most
-        return limits.masked_fill(same.triu(diagonal=1).any(dim=1), -1.0)
+        return limits.masked_fill(same.triu().any(dim=1), -1.0)
 
     def _may_grow(
         self, number: int, apart: Tensor, found: list[float], limits: list[float]

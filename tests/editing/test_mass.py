@@ -11,9 +11,7 @@ import torch
 
 from editing import METHODS, EditRequest, edit
 from editing.closed_form import null_space
-from editing.contexts import context_keys, contexts, neighbour_keys
-from editing.located import Located, kept_keys, to_keep
-from editing.memit import MemitConfig
+from editing.contexts import context_keys, contexts
 from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
@@ -200,19 +198,6 @@ def test_memory_survives_bytes_and_counts_edits() -> None:
         EditedKeys.from_bytes(result.delta.to_bytes())
 
 
-def test_memory_sums_what_all_keys_give_and_counts_all_edits() -> None:
-    lm = tiny_model()
-    d = parts(lm.model).mlp_out(LAYER).d_in
-    keys = torch.randn(d, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    memory = EditedKeys()
-    for part in keys.split([3, 2], dim=1):
-        memory = memory.after(lm, {LAYER: part}, part.shape[1])
-
-    assert memory.count == 5
-    torch.testing.assert_close(memory.outer(lm, LAYER), keys @ keys.T, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("method", MASS)
 def test_batch_that_is_not_reached_is_an_error_or_is_marked(method: str) -> None:
     lm = tiny_model()
@@ -358,38 +343,3 @@ def test_memory_that_lacks_a_field_is_refused_in_words() -> None:
 
     with pytest.raises(DeltaError, match="missing or damaged"):
         EditedKeys.from_bytes(content)
-
-
-def test_what_is_kept_is_the_weighted_moment_with_its_ridge() -> None:
-    lm = tiny_model()
-    d = parts(lm.model).mlp_out(1).d_in
-    root = torch.randn(d, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    C = root @ root.T
-    config = MemitConfig(role="last", layer=1, ridge=0.5, moment_weight=7.0)
-    request = EditRequest("Malee Tanaka", "{} was born in", "Kyoto")
-    located = Located(config, Site("last", 1), None, [])
-
-    A = to_keep(lm, (request,), located, 1, moment_of(C, 1), None)
-
-    expected = 7.0 * (C + 0.5 * C.diagonal().mean() * torch.eye(d, dtype=torch.float64))
-    torch.testing.assert_close(A, expected, rtol=1e-12, atol=1e-12)
-
-
-def test_what_is_kept_counts_neighbours_by_their_weight_and_earlier_edits_in_full() -> None:
-    lm = tiny_model()
-    d = parts(lm.model).mlp_out(LAYER).d_in
-    generator = torch.Generator().manual_seed(0)
-    before, shared = (torch.randn(d, 2, generator=generator, dtype=torch.float64) for _ in range(2))
-    memory = EditedKeys().after(lm, {LAYER: before}, 2)
-    prompts = ("Somchai Saito works as", "Malee Tanaka works as")
-    request = EditRequest("Anna Sato", "{} works as", "born", neighbours=prompts)
-    site = Site("last", LAYER)
-    config = MemitConfig(
-        role="last", layer=LAYER, neighbour_weight=3.0, kept=((LAYER, shared @ shared.T),)
-    )
-
-    found = kept_keys(lm, (request,), Located(config, site, None, []), LAYER, memory)
-
-    own = neighbour_keys(lm, prompts, site, LAYER).double().T
-    expected = 3.0 * (own @ own.T + shared @ shared.T) + before @ before.T
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
