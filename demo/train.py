@@ -139,7 +139,7 @@ def fit(model: Model, tokenizer: Encoder, texts: list[str]) -> None:
     for step in range(1, STEPS + 1):
         loss = _loss(model, [rows[i] for i in next(batches)])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
