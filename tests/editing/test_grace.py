@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,6 +183,27 @@ def test_neighbours_bound_the_balls() -> None:
     wide = edit(lm, [near], "grace", _config(radius=1.9, min_wordings=0.0))
 
     assert wide.details["requests"][0]["smallest_radius"] < 1.5
+
+
+def test_a_ball_reaches_its_share_of_the_way_to_the_nearest_neighbours_key() -> None:
+    lm = model()
+    prompts = (f"{PROMPT} the", "Anna Sato works as", "Somchai")
+    entering = [
+        lm.model(torch.tensor([encode(lm, prompt)]), output_hidden_states=True).hidden_states[1]
+        for prompt in prompts
+    ]
+    ends = torch.nn.functional.normalize(torch.stack([one[0, -1] for one in entering]), dim=1)
+    near = replace(REQUEST, neighbours=prompts)
+
+    result = edit(lm, [near], "grace", _config(margin=0.25, min_wordings=0.0))
+
+    assert result.codebook is not None
+    apart = torch.cdist(result.codebook.keys, ends.detach())
+    assert len(apart) == len(REQUEST.wordings)
+    wanted = 0.25 * apart.min(dim=1).values
+    assert [entry.most for entry in result.codebook.entries] == pytest.approx(
+        wanted.tolist(), abs=1e-5
+    )
 
 
 def test_ids_are_unique_and_foreign_memory_is_refused() -> None:

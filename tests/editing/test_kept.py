@@ -42,7 +42,7 @@ def test_memory_sums_what_all_keys_give_and_counts_all_edits() -> None:
     torch.testing.assert_close(memory.outer(lm, LAYER), keys @ keys.T, rtol=1e-12, atol=1e-12)
 
 
-def test_what_is_kept_is_the_weighted_moment_with_its_ridge() -> None:
+def test_what_is_kept_is_the_weighted_moment_with_its_ridge_and_the_keys_to_keep() -> None:
     lm = tiny_model()
     d = parts(lm.model).mlp_out(1).d_in
     root = torch.randn(d, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -51,9 +51,11 @@ def test_what_is_kept_is_the_weighted_moment_with_its_ridge() -> None:
     request = EditRequest("Malee Tanaka", "{} was born in", "Kyoto")
     located = Located(config, Site("last", 1), None, [])
 
-    A = to_keep(lm, (request,), located, 1, moment_of(C, 1), None)
+    memory = EditedKeys().after(lm, {1: root}, 3)
 
-    expected = 7.0 * (C + 0.5 * C.diagonal().mean() * torch.eye(d, dtype=torch.float64))
+    A = to_keep(lm, (request,), located, 1, moment_of(C, 1), memory)
+
+    expected = 7.0 * (C + 0.5 * C.diagonal().mean() * torch.eye(d, dtype=torch.float64)) + C
     torch.testing.assert_close(A, expected, rtol=1e-12, atol=1e-12)
 
 
