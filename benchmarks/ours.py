@@ -24,9 +24,9 @@ from safetensors.torch import load_file
 from editing import METHODS, EditRequest, edit
 from editing.located import neighbour_sum
 from editing.located_config import LocatedConfig
-from editing.settings import config_of
 from language_models import generate, load
 from language_models.moments import moment_of
+from language_models.settings import config_of
 from language_models.tracing import Site
 
 if TYPE_CHECKING:

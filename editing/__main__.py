@@ -8,15 +8,16 @@ import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from editing import METHODS
 from editing.compare import MODES, WIDTH, Comparison, table
 from editing.facts import read_facts
 from editing.progress import Printed
-from editing.settings import config_of, read_settings
-from language_models.errors import LetheError, RequestError
-from language_models.methods import GUARANTEES, find
+from language_models.command_line import carried_out, described
+from language_models.errors import RequestError
+from language_models.methods import find
+from language_models.settings import config_of, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trained: int = import_module("editing.learned.command").main(given[1:])
         return trained
     options = _parser().parse_args(given)
-    try:
-        options.command(options)
-    except LetheError as error:
-        sys.stderr.write(textwrap.fill(str(error), WIDTH) + "\n")
-        return 1
-    return 0
+    return carried_out(lambda: options.command(options))
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -69,18 +65,7 @@ def compare(options: argparse.Namespace) -> None:
 
 def methods(options: argparse.Namespace) -> None:
     """Print what each method is and every setting it has."""
-    chosen = [find(METHODS, name) for name in options.names] or list(METHODS.values())
-    for method in chosen:
-        _paragraph(f"{method.name}: {method.summary}", "", "    ")
-        _paragraph(f"class {method.guarantee}: {GUARANTEES[method.guarantee]}")
-        _paragraph(f"needs: {', '.join(method.needs)}")
-        for one in method.settings():
-            value, told = one["default"], f"{one['name']} = {_shown(one['default'])}"
-            if one["published"] != value:
-                told += f"  (published: {_shown(one['published'])})"
-            _paragraph(told)
-            _paragraph(f"{one['help']} [{one['source']}]", "        ", "        ")
-        sys.stdout.write("\n")
+    sys.stdout.write(described(METHODS, options.names))
 
 
 def apply(options: argparse.Namespace) -> None:
@@ -133,15 +118,6 @@ def _told(result: BatchedResult) -> str:
             hits = f"{before['hits']} -> {after[name]['hits']}"
             lines.append(f"{name:15}{hits:>15} of {before['total']}")
     return "\n".join(lines) + "\n"
-
-
-def _paragraph(text: str, first: str = "    ", rest: str = "    ") -> None:
-    filled = textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=rest)
-    sys.stdout.write(filled + "\n")
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None or value == () else str(value)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch  # noqa: TC002 -- editing/settings.py reads the types of the fields
+import torch  # noqa: TC002 -- language_models/settings.py reads the types of the fields
 
 from editing.requests import EditConfig
 from language_models.errors import RequestError

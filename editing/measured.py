@@ -21,10 +21,10 @@ from editing.batches import undo
 from editing.facts import facts_of
 from editing.progress import Printed
 from editing.scores import Examination, Scores
-from editing.settings import config_of
 from language_models.checkpoint import load, state_digest
 from language_models.errors import DeltaError, LetheError, NotReached
 from language_models.methods import find, public_config
+from language_models.settings import config_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,9 @@ python -m editing train --method mend|malmen --model DIR --data FILE --out FOLDE
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import time
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING
 
 from editing import malmen, mend
 from editing.learned.data import read_training_data
@@ -20,32 +17,27 @@ from editing.learned.files import save_editor
 from editing.learned.state import load_state, save_state, unfinished
 from editing.learned.training import Training, train
 from language_models.checkpoint import load
-from language_models.errors import LetheError, RequestError
+from language_models.command_line import Meter, carried_out
+from language_models.errors import RequestError
+from language_models.settings import assigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from editing.learned.settings import EditorTrainingConfig
     from editing.learned.training import Losses
 
 RULES = {rule.method: rule for rule in (mend.RULE, malmen.RULE)}
-SECONDS_BETWEEN_LINES = 10.0
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return 0, or 1 with the reason on stderr."""
     given = _parser().parse_args(argv)
-    try:
-        _run(given)
-    except LetheError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    return carried_out(lambda: _run(given))
 
 
 def _run(given: argparse.Namespace) -> None:
     rule, folder = RULES[given.method], Path(given.out)
-    config = settings_from(rule.settings, given.set)
+    config = assigned(rule.settings, given.set)
     state = unfinished(folder)
     if folder.exists():
         raise RequestError(f"The folder {folder.name} exists already. Choose a new name.")
@@ -54,14 +46,14 @@ def _run(given: argparse.Namespace) -> None:
             f"{state.name} is training that stopped. Go on with --resume, or remove it."
         )
     data = read_training_data(Path(given.data))
-    meter = Meter(sys.stderr)
+    meter = TrainingMeter(sys.stderr)
     meter.say("reading the model and its own answers")
     training = Training(load(given.model, device=given.device), data, rule, config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if given.resume:
         load_state(training, state)
         meter.say(f"going on after step {training.done}")
-    trained = train(training, report=meter, keep=lambda now: save_state(now, state))
+    trained = train(training, report=meter.tell, keep=lambda now: save_state(now, state))
     save_editor(trained, folder)
     state.unlink(missing_ok=True)
     lowest = min(training.curve, key=lambda row: row["loss"])
@@ -71,23 +63,11 @@ def _run(given: argparse.Namespace) -> None:
     )
 
 
-class Meter:
+class TrainingMeter(Meter):
     """Lines on a stream: how far, how long it will take, the losses."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.began: tuple[float, int] | None = None
-        self.said = -math.inf
-
-    def say(self, text: str) -> None:
-        """Write one line."""
-        self.stream.write(f"{text}\n")
-        self.stream.flush()
-
-    def __call__(self, training: Training, losses: Losses | None) -> None:
+    def tell(self, training: Training, losses: Losses | None) -> None:
         """Tell of a step, not more often than every few seconds, and of each check."""
-        now = time.monotonic()
-        self.began = self.began or (now, training.done)
         checked = training.curve[-1]
         if checked["step"] == training.done:
             self.say(
@@ -95,49 +75,8 @@ class Meter:
                 f" {checked['edit']:.4f} ({checked['reached']:.0%} reached), kept"
                 f" {checked['keep']:.4f}"
             )
-        elif now - self.said < SECONDS_BETWEEN_LINES:
-            return
-        self.said = now
-        total = training.config.steps
         told = "" if losses is None else f"  loss {losses.total(training.config):.4f}"
-        self.say(
-            f"step {training.done}/{total}  {training.done / total:.0%}"
-            f"  {self._left(training, now)}{told}"
-        )
-
-    def _left(self, training: Training, now: float) -> str:
-        start, first = self.began or (now, training.done)
-        made = training.done - first
-        if not made:
-            return "time left not known yet"
-        left = (now - start) / made * (training.config.steps - training.done)
-        return f"at most {int(left // 60)}:{int(left % 60):02} left"
-
-
-def settings_from(kind: type[EditorTrainingConfig], texts: Sequence[str]) -> EditorTrainingConfig:
-    """Return the settings with "key=value" changes, each read as its default's type."""
-    defaults = {one.name: one.default for one in fields(kind)}
-    changes: dict[str, Any] = {}
-    for text in texts:
-        key, mark, value = text.partition("=")
-        if not mark or key not in defaults:
-            raise RequestError(f"--set takes key=value with one of: {', '.join(defaults)}.")
-        changes[key] = _value(key, value, defaults[key])
-    return kind(**changes)
-
-
-def _value(key: str, text: str, default: Any) -> Any:
-    try:
-        if isinstance(default, tuple):
-            return tuple(int(part) for part in text.split(",") if part)
-        value = type(default)(text)
-    except ValueError as error:
-        raise RequestError(
-            f"--set {key}: the value must read like the default, {default!r}."
-        ) from error
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"--set {key}: the value must be finite.")
-    return value
+        self("step", training.done, training.config.steps, told)
 
 
 def _parser() -> argparse.ArgumentParser:

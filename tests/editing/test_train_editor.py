@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from editing import edit, malmen, mend
-from editing.learned.command import RULES, main, settings_from
+from editing.learned.command import RULES, main
 from editing.learned.data import read_training_data, split
 from editing.learned.files import WEIGHTS
 from editing.learned.state import load_state, save_state, unfinished
@@ -18,6 +18,7 @@ from language_models import RequestError, UnsupportedArchitecture, load, save
 from language_models.checkpoint import state_digest
 from language_models.files import sha256_of
 from language_models.methods import published
+from language_models.settings import assigned
 from tests.editing.learned_cases import REQUEST, SMALL, facts, tiny_training, write_facts
 from tests.language_models.factories import tiny_model
 
@@ -185,11 +186,11 @@ def test_unfinished_training_of_something_else_is_refused(
 )
 def test_setting_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(RequestError):
-        settings_from(mend.MendTraining, [text])
+        assigned(mend.MendTraining, [text])
 
 
 def test_settings_are_read_as_the_type_of_their_default() -> None:
-    config = settings_from(malmen.MalmenTraining, ["layers=2,3", "rank=16", "step=2e-4"])
+    config = assigned(malmen.MalmenTraining, ["layers=2,3", "rank=16", "step=2e-4"])
 
     assert (config.layers, config.rank, config.step) == ((2, 3), 16, 2e-4)
 

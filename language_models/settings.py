@@ -1,8 +1,9 @@
-"""Settings of a method from JSON values or from the command line, checked by name and type."""
+"""Settings from JSON values or from the command line, checked by name and type."""
 
 from __future__ import annotations
 
 import json
+import math
 import types
 from dataclasses import fields
 from pathlib import Path
@@ -19,20 +20,24 @@ if TYPE_CHECKING:
 
 def config_of(chosen: Method, values: Mapping[str, Any]) -> Any:
     """Return the config of a method with `values` in place of its defaults, or RequestError."""
-    hints = get_type_hints(chosen.config)
-    known = [one.name for one in fields(chosen.config)]
-    ready = {}
-    for name, value in values.items():
-        if name not in known:
-            raise RequestError(
-                f"{chosen.name} has no setting {name!r}. It has: {', '.join(known)}."
-            )
-        one = tuple(value) if isinstance(value, list) else value
-        if not _fits(one, hints[name]):
-            kind = getattr(hints[name], "__name__", None) or str(hints[name])
-            raise RequestError(f"{chosen.name}.{name} must be of the type {kind}.")
-        ready[name] = one
-    return chosen.config(**ready)
+    return _filled(chosen.config, values, chosen.name)
+
+
+def assigned(kind: type[Any], assignments: Iterable[str]) -> Any:
+    """Return a config of this kind with "key=value"s in place of its defaults, or RequestError.
+
+    A value is JSON or text; those of a list may stand with nothing but commas between them.
+    """
+    hints, values = get_type_hints(kind), {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not (equals and key):
+            raise RequestError("A setting is given as key=value.")
+        if get_origin(hints.get(key)) is tuple and not value.startswith("["):
+            values[key] = [_value(part) for part in value.split(",") if part]
+        else:
+            values[key] = _value(value)
+    return _filled(kind, values)
 
 
 def read_settings(
@@ -58,6 +63,24 @@ def read_settings(
     return found
 
 
+def _filled(kind: type[Any], values: Mapping[str, Any], method: str = "") -> Any:
+    hints = get_type_hints(kind)
+    known = [one.name for one in fields(kind)]
+    ready = {}
+    for name, value in values.items():
+        if name not in known:
+            raise RequestError(
+                f"{method or 'This'} has no setting {name!r}. It has: {', '.join(known)}."
+            )
+        one = tuple(value) if isinstance(value, list) else value
+        if not _fits(one, hints[name]):
+            shown = getattr(hints[name], "__name__", None) or str(hints[name])
+            where = f"{method}.{name}" if method else name
+            raise RequestError(f"{where} must be of the type {shown}.")
+        ready[name] = one
+    return kind(**ready)
+
+
 def _value(text: str) -> Any:
     """Return what the text is in JSON, or the text itself."""
     try:
@@ -76,7 +99,8 @@ def _fits(value: Any, hint: Any) -> bool:
         kinds = [inner] * len(value) if rest in ([], [...]) and isinstance(value, tuple) else []
         return isinstance(value, tuple) and all(map(_fits, value, kinds or get_args(hint)))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, get_origin(hint) or hint)

@@ -6,8 +6,8 @@ import pytest
 
 from editing import METHODS
 from editing.rome import RomeConfig
-from editing.settings import config_of, read_settings
 from language_models import RequestError
+from language_models.settings import config_of, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
