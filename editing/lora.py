@@ -7,23 +7,18 @@ rank that can be taken off bit for bit. `save_adapter` writes it in PEFT's own f
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
-from safetensors.torch import save_file
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from editing.matrices import matrices
 from editing.outcome import conclude
 from editing.training import Kept, Training, TrainingConfig
+from language_models.adapters import acting, factor_names, merged, save_peft, trainable
 from language_models.architecture import Parts, Projection, parts
-from language_models.delta import LowRank, WeightDelta
+from language_models.delta import LowRank
 from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
-from language_models.moments import hooked
 from language_models.progress import Progress, silent
 from language_models.replay import frozen
 
@@ -72,14 +67,15 @@ def run(
     places = [one for layer in layers for one in _targets(model, layer, config.targets)]
     with frozen(lm):
         training = Training(lm, requests, config, min(layers))
-        adapter = {one.name: _start(one, config, training.generator) for one in places}
+        adapter = trainable(places, config.rank, training.generator)
         scale = config.alpha / config.rank
-        told = _train(training, places, adapter, scale, progress or silent)
-    factors = {}
-    for one in places:
-        A, B = (part.detach().double() for part in adapter[one.name])
-        factors[one.name] = one.stored(B * scale, A)
-    change = WeightDelta.from_factors(lm, factors)
+
+        def logits(kept: Kept) -> Tensor:
+            with acting(places, adapter, scale):
+                return kept.blocks.logits(kept.asked.rows, kept.asked.columns)
+
+        told = training.fit(list(adapter.values()), logits, progress or silent)
+    change = merged(lm, places, [adapter], scale)
     change.write(lm)
     details = {
         "method": "lora",
@@ -100,32 +96,18 @@ def save_adapter(result: EditResult, folder: str | Path) -> None:
     The folder must not exist yet. Like a weight change, it tells whom the edit is about: store it
     encrypted. Raises RequestError for the result of another method.
     """
-    from peft import LoraConfig as AdapterConfig
-
     told = result.details.get("adapter")
     if told is None:
         raise RequestError("This is not the result of a LoRA edit.")
-    target = Path(folder)
-    if target.exists():
-        raise RequestError(f"The folder {target.name} exists already. Choose a new name.")
-    tensors = {}
+    scale = told["alpha"] / told["rank"]
+    adapter = {}
     for name, entry in result.delta.entries.items():
         if not isinstance(entry, LowRank):
             raise RequestError("This is not the result of a LoRA edit.")
         B, A = (entry.right.T, entry.left.T) if told["transposed"] else (entry.left, entry.right)
-        path = f"base_model.model.{name.removesuffix('.weight')}"
-        tensors[f"{path}.lora_A.weight"] = A.float().contiguous()
-        tensors[f"{path}.lora_B.weight"] = (B * (told["rank"] / told["alpha"])).float().contiguous()
-    target.mkdir(parents=True)
-    AdapterConfig(
-        r=told["rank"],
-        lora_alpha=told["alpha"],
-        target_modules=[name.removesuffix(".weight") for name in told["matrices"]],
-        fan_in_fan_out=told["transposed"],
-        task_type="CAUSAL_LM",
-        inference_mode=True,
-    ).save_pretrained(str(target))
-    save_file(tensors, target / "adapter_model.safetensors", metadata={"format": "pt"})
+        first, second = factor_names(name)
+        adapter[first], adapter[second] = A.float(), (B / scale).float()
+    save_peft(adapter, Path(folder), told["rank"], told["alpha"], transposed=told["transposed"])
 
 
 def _targets(model: Parts, layer: int, names: tuple[str, ...]) -> tuple[Projection, ...]:
@@ -139,39 +121,3 @@ def _targets(model: Parts, layer: int, names: tuple[str, ...]) -> tuple[Projecti
     if not model.is_dense(layer):
         return matrices(model, layer)
     return (matrices(model, layer, "mlp_in")[-1], *matrices(model, layer, "mlp_out"))
-
-
-def _start(
-    projection: Projection, config: LoraConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return A (rank, d_in), uniform as PEFT draws it, and B (d_out, rank) of zeros."""
-    device = projection.parameter.device
-    bound = 1 / math.sqrt(projection.d_in)
-    drawn = torch.rand(config.rank, projection.d_in, generator=generator)
-    A = ((2 * drawn - 1) * bound).to(device).requires_grad_()
-    return A, torch.zeros(projection.d_out, config.rank, device=device).requires_grad_()
-
-
-def _train(
-    training: Training,
-    places: list[Projection],
-    adapter: dict[str, tuple[Tensor, Tensor]],
-    scale: float,
-    report: Progress,
-) -> dict[str, Any]:
-    """Train all factors in place; return how it went."""
-
-    def add(name: str) -> Any:
-        def hook(_module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            A, B = adapter[name]
-            return output + (F.linear(F.linear(args[0].to(A), A), B) * scale).to(output)
-
-        return hook
-
-    def logits(kept: Kept) -> Tensor:
-        with hooked(
-            *(lambda one=one: one.module.register_forward_hook(add(one.name)) for one in places)
-        ):
-            return kept.blocks.logits(kept.asked.rows, kept.asked.columns)
-
-    return training.fit([part for pair in adapter.values() for part in pair], logits, report)

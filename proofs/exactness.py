@@ -26,13 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from language_models.adapters import names_of
 from proofs.installations import keep
 from tests.language_models.factories import tiny_model
 from unlearning import sharded_training, shards
-from unlearning.adapters import names_of
 from unlearning.deterministic import Trainer
 from unlearning.exact import ShardedAdapters, ShardsConfig
-from unlearning.merging import merged
 from unlearning.records import Record
 
 if TYPE_CHECKING:
@@ -92,8 +91,7 @@ def draw(seed: int) -> Case:
 
 def weights(made: ShardedAdapters) -> dict[str, Any]:
     """Return the digests of all stages in force and of the merged weights."""
-    experts = made.experts()
-    entries = merged(made.lm, experts).entries if experts.adapters else {}
+    entries = made.merged().entries if made.adapters() else {}
     return {
         "stages": [one["sha256"] for one in made.manifest()["stages"]],
         "merged": {name: one.after for name, one in entries.items()},
@@ -213,11 +211,11 @@ def subtraction_differs(lm: LanguageModel, case: Case, folder: Path) -> bool:
     made.train(case.records)
     name = made.experts().places[0].name
     weight = dict(lm.model.named_parameters())[name].detach().clone()
-    before, old = merged(lm, made.experts()), made.experts()
+    before, old = made.merged(), made.experts()
     exact = _moved(weight, before.entries[name])
     for batch in case.requests:
         made.forget(batch)
-    reference = _moved(weight, merged(lm, made.experts()).entries[name])
+    reference = _moved(weight, made.merged().entries[name])
     changed = exact - _product(old) + _product(made.experts())
     return not changed.equal(reference)
 

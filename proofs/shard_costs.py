@@ -14,9 +14,9 @@ import random
 import sys
 from typing import TYPE_CHECKING
 
+from language_models.adapters import matrices
 from proofs.installations import ROOT, keep
 from tests.language_models.factories import tiny_model
-from unlearning.adapters import matrices
 from unlearning.manifest import Stage
 from unlearning.records import Record
 from unlearning.sharded_training import Shards, ShardsConfig, cost

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from demo.corpus import wordings
 from demo.people import people
 from language_models import generate, load
+from language_models.adapters import acting
 from proofs.installations import ROOT, keep
-from unlearning.adapters import acting
 from unlearning.exact import ShardedAdapters, ShardsConfig
 from unlearning.mixture import generate_routed
 from unlearning.records import Record

@@ -13,7 +13,7 @@ from language_models.errors import RequestError
 from language_models.methods import setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import counterfactual
-from unlearning.settings import RetainConfig, require_not_negative
+from unlearning.settings import RetainTextsConfig, require_not_negative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CeuConfig(RetainConfig):
+class CeuConfig(RetainTextsConfig):
     """Settings of CE-U; the published one has no retain term."""
 
     skipped: int = setting(

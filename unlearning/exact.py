@@ -6,29 +6,27 @@ after a subject is taken out, the stages that saw it are trained again from the 
 end in the bits of a training that never had it. Nothing is ever subtracted.
 
 What the base model itself knows stays. The stages that saw the subject stay on the disk until
-`destroy_obsolete`: they are an attack tool, and their destruction is a job of its own.
+they are destroyed (unlearning.destruction): they are an attack tool, and their destruction is a job
+of its own.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from language_models.adapters import matrices, merged, save_peft
 from language_models.checkpoint import state_digest
-from language_models.errors import CheckpointError, RequestError
+from language_models.errors import RequestError
 from language_models.methods import public_config
 from language_models.progress import Progress, silent
 from unlearning import shards
-from unlearning.adapters import matrices, save_peft
 from unlearning.deterministic import environment, require_environment
 from unlearning.manifest import Manifest, alone, read_manifest, write_manifest
-from unlearning.merging import merged
 from unlearning.mixture import Experts, mixture
-from unlearning.records import Record, read_records, tokens, write_records
+from unlearning.records import Record, tokens, write_records
 from unlearning.sharded_training import Shards, ShardsConfig, cost
-from unlearning.stages import StageStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,8 +44,8 @@ __all__ = ["Record", "ShardedAdapters", "ShardsConfig"]
 HEAD_START = 5.0
 
 
-class ShardedAdapters:
-    """The adapters of a folder. The key decides who goes where; keep it as secret as the records.
+class ShardedAdapters(ShardedFolder):
+    """The adapters of a folder with the base model that they belong to.
 
     Raises RequestError or CheckpointError, before anything is changed, for another base model,
     other settings or another key than recorded, and for files that were changed.
@@ -60,9 +58,8 @@ class ShardedAdapters:
         key: bytes,
         config: ShardsConfig | None = None,
     ) -> None:
-        shards.check_key(key)
-        self.lm, self.folder, self.key = lm, Path(folder), key
-        self.store = StageStore(self.folder / "stages", key)
+        super().__init__(folder, key)
+        self.lm = lm
         recorded = read_manifest(self.folder, key)
         self.config = config or _recorded_config(recorded)
         places = matrices(lm, self.config.targets)
@@ -134,26 +131,6 @@ class ShardedAdapters:
         left = [record for record in self._records() if record.subject not in asked]
         return cost(self.shards.plan(left, self._rows(left), self._in_force().stages))
 
-    def switch_off(self, subjects: Iterable[str]) -> tuple[int, ...]:
-        """Leave the shards of subjects out of all answers until they are taken out (class C).
-
-        Returns the numbers of the shards that are off now. The weights still hold the subjects.
-        """
-        self._in_force()
-        with alone(self.folder):
-            asked = self._asked(subjects)
-            present = {record.subject for record in self._records()}
-            pending = {self._digest(one): self._shard(one) for one in asked & present}
-            return self._pend({**self._in_force().pending, **pending})
-
-    def switch_on(self, subjects: Iterable[str]) -> tuple[int, ...]:
-        """Take back `switch_off` for subjects whose request was withdrawn."""
-        self._in_force()
-        with alone(self.folder):
-            withdrawn = {self._digest(subject) for subject in self._asked(subjects)}
-            pending = self._in_force().pending
-            return self._pend({one: at for one, at in pending.items() if one not in withdrawn})
-
     def adapters(self) -> dict[int, dict[str, Tensor]]:
         """Return the adapters in force by shard, in order, without those that are off."""
         manifest = self._in_force()
@@ -178,7 +155,10 @@ class ShardedAdapters:
         Facts of several shards do not survive the sum (recall .40 against .92 by mixture, demo
         model, four shards): measure recall on the merged model before it is chosen.
         """
-        return merged(self.lm, self.experts())
+        experts = self.experts()
+        if not experts.adapters:
+            raise RequestError("No adapter is in force, so there is nothing to merge.")
+        return merged(self.lm, experts.places, experts.adapters, experts.scale)
 
     def export(self, folder: str | Path) -> tuple[Path, ...]:
         """Write each adapter in force as a folder that PEFT loads; the folder must not exist."""
@@ -192,22 +172,6 @@ class ShardedAdapters:
                 adapter, places[shard], self.config.rank, self.config.alpha, transposed=turned
             )
         return tuple(places.values())
-
-    def manifest(self) -> dict[str, Any]:
-        """Return the version in force as JSON values without any text, name or subject id."""
-        return self._in_force().told()
-
-    def obsolete(self) -> int:
-        """Return how many stages on the disk are not in force; some may hold who was removed."""
-        return len(self._obsolete())
-
-    def destroy_obsolete(self) -> int:
-        """Delete the stages that are not in force; return how many. There is no way back."""
-        self._in_force()
-        with alone(self.folder):
-            found = self._obsolete()
-            self.store.remove(found)
-        return len(found)
 
     @property
     def _scale(self) -> float:
@@ -224,27 +188,28 @@ class ShardedAdapters:
             raise RequestError("The base model was changed meanwhile. Load it again.")
         rows = self._rows(records)
         plan = self.shards.plan(records, rows, before.stages if before else ())
-        stages = self.shards.made(plan, rows, self.store, report)
         present = {self._digest(record.subject) for record in records}
         pending = before.pending.items() if before else ()
-        manifest = Manifest(
-            base=self.shards.base,
-            settings=public_config(self.config),
-            environment=now,
-            records=self._records_digest(records),
-            subjects=len(present),
-            version=before.version + 1 if before else 1,
-            stages=stages,
-            pending={one: shard for one, shard in pending if one in present},
-            removed=tuple(sorted(removed)),
-        )
-        self._put_in_force(manifest, records)
+        with _room():
+            stages = self.shards.made(plan, rows, self.store, report)
+            manifest = Manifest(
+                base=self.shards.base,
+                settings=public_config(self.config),
+                environment=now,
+                records=self._records_digest(records),
+                subjects=len(present),
+                version=before.version + 1 if before else 1,
+                stages=stages,
+                pending={one: shard for one, shard in pending if one in present},
+                removed=tuple(sorted(removed)),
+            )
+            self._put_in_force(manifest, records)
         return {
             **cost(plan),
             "stages_in_force": len(stages),
-            "guarantee": manifest.guarantee,
             "after": manifest.digest,
-            "obsolete_stages": self.obsolete(),
+            "obsolete_files": len(self.obsolete()),
+            "guarantee": guarantee(manifest.guarantee).as_dict(),
         }
 
     def _put_in_force(self, manifest: Manifest, records: Sequence[Record]) -> None:
@@ -256,68 +221,26 @@ class ShardedAdapters:
             if other != path:
                 other.unlink()
 
-    def _records(self) -> list[Record]:
-        """Return the records in force."""
-        manifest = self._in_force()
-        if not manifest.subjects:
-            return []
-        records = list(read_records(self._records_path(manifest)))
-        if self._records_digest(records) != manifest.records:
-            raise CheckpointError(
-                "The file of records is not the one that the adapters were trained on. Restore it."
-            )
-        return records
-
-    def _pend(self, pending: dict[str, int]) -> tuple[int, ...]:
-        manifest = replace(self._in_force(), pending=pending)
-        write_manifest(self.folder, self.key, manifest)
-        return tuple(sorted(manifest.switched_off))
-
-    def _asked(self, subjects: Iterable[str]) -> set[str]:
-        """Return the subjects of a batch; raise RequestError for none or for unknown ones."""
-        asked = set(subjects)
-        if not asked:
-            raise RequestError("Name at least one subject.")
-        known = {record.subject for record in self._records()}
-        removed = set(self._in_force().removed)
-        unknown = [one for one in asked - known if self._digest(one) not in removed]
-        if unknown:
-            raise RequestError(
-                f"{len(unknown)} of {len(asked)} subjects were never in these adapters. Check the"
-                " ids."
-            )
-        return asked
-
     def _rows(self, records: Iterable[Record]) -> dict[str, list[int]]:
         return {one.id: tokens(self.lm, one.text, self.config.max_tokens) for one in records}
-
-    def _digest(self, subject: str) -> str:
-        return shards.subject_digest(self.key, subject)
-
-    def _shard(self, subject: str) -> int:
-        return shards.place(self.key, subject, self.config.shards, self.config.slices).shard
-
-    def _records_digest(self, records: Iterable[Record]) -> str:
-        rows = [(one.id, one.subject, one.text) for one in records]
-        return shards.keyed(self.key, "records", rows).hex()
-
-    def _records_path(self, manifest: Manifest) -> Path:
-        return self.folder / f"records-{manifest.records[:16]}.jsonl"
-
-    def _obsolete(self) -> list[str]:
-        return self.store.others(stage.address for stage in self._in_force().stages)
-
-    def _in_force(self) -> Manifest:
-        manifest = read_manifest(self.folder, self.key)
-        if manifest is None:
-            raise RequestError("Nothing was trained in this folder yet. Train first.")
-        return manifest
 
     def _check_belongs(self, manifest: Manifest) -> None:
         if manifest.settings != public_config(self.config):
             raise RequestError("These adapters were made with other settings. Leave them out.")
         if manifest.base != self.shards.base:
             raise RequestError("These adapters belong to another base model. Load that one.")
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say of a disk without room that the version in force stays."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise NotReached(
+            "The new version cannot be written. Is the disk full? The version in force stays. Make"
+            " room and ask again: stages that are there are not trained twice."
+        ) from error
 
 
 def _recorded_config(manifest: Manifest | None) -> ShardsConfig:

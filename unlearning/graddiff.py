@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from language_models.methods import setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import ascent
-from unlearning.settings import RetainConfig, require_not_negative
+from unlearning.settings import RetainTextsConfig, require_not_negative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradDiffConfig(RetainConfig):
+class GradDiffConfig(RetainTextsConfig):
     """Settings of gradient difference; both powers 0: no weighting of tokens."""
 
     retain_weight: float = setting(

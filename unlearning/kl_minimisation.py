@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from language_models.methods import setting
 from unlearning.loop import Task, Term, unlearned
-from unlearning.losses import ascent, divergence
+from unlearning.losses import ascent
 from unlearning.settings import RetainConfig
 
 if TYPE_CHECKING:
@@ -49,10 +49,6 @@ def run(
         def loss(chosen: list[int]) -> Tensor:
             return ascent(task.predictions(task.forget, chosen))
 
-        def drift(chosen: list[int]) -> Tensor:
-            reference = task.before(task.retain, chosen).log_chances
-            return divergence(reference, task.predictions(task.retain, chosen))
-
-        return [task.by_token(loss), *task.retained(drift)]
+        return [task.by_token(loss), *task.retained(task.drift)]
 
     return unlearned("kl_minimisation", lm, forget, retain, config, terms, progress, gates)

@@ -17,9 +17,10 @@ from language_models.errors import NotReached
 from language_models.methods import public_config
 from language_models.progress import Progress, silent
 from unlearning.gates import Gates, Watch
+from unlearning.losses import divergence
 from unlearning.results import Text, UnlearnResult
 from unlearning.rows import Row, predictions, rows_of
-from unlearning.settings import LoopConfig, RetainConfig
+from unlearning.settings import DIVERGENCE, LoopConfig, RetainConfig, RetainTextsConfig
 from unlearning.weights import Adapter, Weights, training
 
 if TYPE_CHECKING:
@@ -98,15 +99,25 @@ class Task:
     def retained(self, loss: Callable[[list[int]], Tensor] | None = None) -> list[Term]:
         """Return the retain term, a mean over scored tokens; none where its weight is 0.
 
-        loss: without one, -log p of the texts.
+        loss: without one, what `retain_loss` says.
         """
         config = self.config
         if not isinstance(config, RetainConfig) or not config.retain_weight:
             return []
-        own = loss or (lambda chosen: self.predictions(self.retain, chosen).losses)
+        own = loss or self._retain_loss(config)
         shares = [float(row.scored) for row in self.retain]
         lengths = [len(row.ids) for row in self.retain]
         return [Term("retain", config.retain_weight, config.retain_batch, lengths, shares, own)]
+
+    def drift(self, chosen: list[int]) -> Tensor:
+        """Return KL(before ‖ now) of the chosen retain texts over their scored tokens, (b)."""
+        before = self.before(self.retain, chosen).log_chances
+        return divergence(before, self.predictions(self.retain, chosen))
+
+    def _retain_loss(self, config: RetainConfig) -> Callable[[list[int]], Tensor]:
+        if isinstance(config, RetainTextsConfig) and config.retain_loss == DIVERGENCE:
+            return self.drift
+        return lambda chosen: self.predictions(self.retain, chosen).losses
 
     def _forget(
         self,
@@ -179,6 +190,7 @@ def _fit(
         weight_decay=config.weight_decay,
         fused=True,
     )
+    falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=config.steps)
     losses: list[dict[str, float]] = []
     for step in range(1, config.steps + 1):
         optimiser.zero_grad()
@@ -192,6 +204,7 @@ def _fit(
                 "Training broke down. Lower the learning rate. The weights are as before."
             )
         optimiser.step()
+        falling.step()
         losses.append({name: float(value) for name, value in found.items()})
         report("unlearn", step, config.steps)
         due = step % config.check_every == 0 and step < config.steps

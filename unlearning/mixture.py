@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from language_models.adapters import acting, stacked
 from language_models.checkpoint import LanguageModel
 from language_models.generation import encode, generate, pad_right
 from language_models.modes import evaluating
-from unlearning.adapters import acting, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers.cache_utils import Cache
 
+    from language_models.adapters import Adapter
     from language_models.architecture import Projection
-    from unlearning.adapters import Adapter
 
 
 @dataclass(frozen=True)

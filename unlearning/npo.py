@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from language_models.methods import require_positive, setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import negative_preference
-from unlearning.settings import RetainConfig
+from unlearning.settings import RetainTextsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NpoConfig(RetainConfig):
+class NpoConfig(RetainTextsConfig):
     """Settings of NPO with a retain term."""
 
     beta: float = setting(0.1, "how soon the push on a text fades", "NPO, section 5")

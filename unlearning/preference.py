@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from language_models.methods import require_positive, setting
 from unlearning.losses import direct_preference
 from unlearning.rows import Row, predictions, rows_of
-from unlearning.settings import RetainConfig
+from unlearning.settings import RetainTextsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreferenceConfig(RetainConfig):
+class PreferenceConfig(RetainTextsConfig):
     """Settings of both methods with alternates."""
 
     beta: float = setting(0.1, "how soon the push on a pair fades", "DPO, section 6")

@@ -9,6 +9,7 @@ from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
 
 ALL, MODULES, ADAPTER = "all", "modules", "adapter"
+LIKELIHOOD, DIVERGENCE = "likelihood", "divergence"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,28 @@ class RetainConfig(LoopConfig):
         super().__post_init__()
         require_positive(self, "retain_batch")
         require_not_negative(self, "retain_weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainTextsConfig(RetainConfig):
+    """Settings of methods whose retain term is about what the model predicts of the texts.
+
+    By their likelihood the model learns them further, with the chance of their wording and order.
+    By the divergence from the model before nothing of them is learnt, so every step pulls only
+    against what the forget term did to them; it costs one more pass without gradients.
+    """
+
+    retain_loss: str = setting(
+        DIVERGENCE,
+        f"{DIVERGENCE}: stay near the model before; {LIKELIHOOD}: learn the texts",
+        "measured: others lose less",
+        published=LIKELIHOOD,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.retain_loss not in (LIKELIHOOD, DIVERGENCE):
+            raise RequestError(f"retain_loss must be one of {LIKELIHOOD}, {DIVERGENCE}.")
 
 
 def require_not_negative(config: LoopConfig, name: str) -> None:

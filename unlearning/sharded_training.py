@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import Parameter
 
+from language_models.adapters import acting, fresh
 from language_models.errors import CheckpointError, RequestError
 from language_models.methods import public_config, require_positive, setting
-from unlearning.adapters import acting, fresh
 from unlearning.deterministic import COSINE, Optimisation, Step, Trainer, environment
 from unlearning.manifest import Stage
 from unlearning.shards import (
@@ -135,7 +136,8 @@ class Shards:
             recipe = one.recipe
             if recipe.parent == NO_STAGE:
                 seed = self.config.seed * 1_000_003 + recipe.shard
-                adapter = fresh(self.places, self.config.rank, seed)
+                drawn = torch.Generator().manual_seed(seed)
+                adapter = fresh(self.places, self.config.rank, drawn)
             if one.kept is not None:
                 adapter, sha256 = store.read(recipe.address, one.kept.sha256)
             else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from language_models.methods import require_positive, setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import simple_negative_preference
-from unlearning.settings import RetainConfig
+from unlearning.settings import RetainTextsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimNpoConfig(RetainConfig):
+class SimNpoConfig(RetainTextsConfig):
     """Settings of SimNPO."""
 
     beta: float = setting(3.5, "how soon the push on a text fades", "tuned sweep", published=4.5)

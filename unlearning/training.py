@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from torch.nn import Parameter
 
+from language_models.adapters import acting, matrices, save_peft, trainable
 from language_models.checkpoint import save, state_digest
 from language_models.errors import NotReached, RequestError
 from language_models.files import sync
 from language_models.methods import public_config, require_positive, setting
 from language_models.progress import Progress, silent
-from unlearning.adapters import acting, fresh, matrices, names_of, save_peft
 from unlearning.deterministic import Optimisation, Step, Trainer, environment, require_environment
 from unlearning.records import tokens
 from unlearning.trace import (
@@ -42,6 +41,8 @@ from unlearning.trace import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from torch.nn import Parameter
 
     from language_models.checkpoint import LanguageModel
     from unlearning.records import Record
@@ -222,9 +223,7 @@ def _trained(
         yield lm.model, _in_float32(list(lm.model.named_parameters()))
         return
     places = matrices(lm, config.targets)
-    where = {name: one.parameter.device for one in places for name in names_of(one)}
-    drawn = fresh(places, config.rank, config.seed)
-    adapter = {name: Parameter(tensor.to(where[name])) for name, tensor in drawn.items()}
+    adapter = trainable(places, config.rank, torch.Generator().manual_seed(config.seed))
     with acting(places, adapter, config.alpha / config.rank):
         yield lm.model, list(adapter.items())
 

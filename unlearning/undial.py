@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from language_models.methods import require_positive, setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import self_distillation
-from unlearning.settings import RetainConfig
+from unlearning.settings import RetainTextsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndialConfig(RetainConfig):
+class UndialConfig(RetainTextsConfig):
     """Settings of UNDIAL; the published one has no retain term."""
 
     strength: float = setting(10.0, "taken off the true token's logit", "UNDIAL, section 4")

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
-from transformers.pytorch_utils import Conv1D
 
-from language_models.architecture import Projection, parts
+from language_models.adapters import acting, matrices, merged, names_of, trainable
+from language_models.architecture import parts
 from language_models.delta import WeightDelta, restore_weights
 from language_models.errors import NotReached, RequestError
-from language_models.moments import hooked
 from language_models.replay import frozen
 from unlearning.settings import ADAPTER, ALL, LoopConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
+    from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
 
 _WIDE = (torch.float32, torch.float64)
@@ -86,47 +85,42 @@ class Weights:
 class Adapter:
     """Factors A (rank, d_in) and B (d_out, rank) per matrix; the weights stay until the end."""
 
-    def __init__(self, lm: LanguageModel, places: list[Projection], config: LoopConfig) -> None:
-        self.lm, self.places = lm, places
-        self.scale, self.on = config.alpha / config.rank, True
+    def __init__(self, lm: LanguageModel, places: Sequence[Projection], config: LoopConfig) -> None:
+        self.lm, self.places, self.scale = lm, places, config.alpha / config.rank
         self.written: WeightDelta | None = None
         generator = torch.Generator().manual_seed(config.seed)
-        self.factors = {one.name: _factors(one, config.rank, generator) for one in places}
-        self.parameters: list[Tensor] = [one for pair in self.factors.values() for one in pair]
+        self.factors = trainable(places, config.rank, generator)
+        self.parameters: list[Tensor] = list(self.factors.values())
+        self.hooks = ExitStack()
 
-    def hooks(self) -> Any:
-        """Return the block within which the adapter acts."""
-        return hooked(
-            *(
-                lambda one=one: one.module.register_forward_hook(self._add(one.name))
-                for one in self.places
-            )
-        )
+    def act(self) -> None:
+        """Let the adapter act until `rest`."""
+        self.hooks.enter_context(acting(self.places, self.factors, self.scale))
+
+    def rest(self) -> None:
+        """Let the model act as if there were no adapter."""
+        self.hooks.close()
 
     @contextmanager
     def as_before(self) -> Iterator[None]:
         """Let the model act without the adapter and without gradients."""
-        self.on = False
+        self.rest()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.on = True
+            self.act()
 
     def negate(self, times: float) -> None:
         """Turn the change round: B becomes -times · B."""
         with torch.no_grad():
-            for _, B in self.factors.values():
-                B.mul_(-times)
+            for one in self.places:
+                self.factors[names_of(one)[1]].mul_(-times)
 
     def conclude(self) -> tuple[WeightDelta, float]:
         """Add the adapter to the weights; return the change and ‖Δ‖/‖W‖ over all weights."""
-        self.on = False
-        factors = {}
-        for one in self.places:
-            A, B = (part.detach().double() for part in self.factors[one.name])
-            factors[one.name] = one.stored(B * self.scale, A)
-        change = WeightDelta.from_factors(self.lm, factors)
+        self.rest()
+        change = merged(self.lm, self.places, [self.factors], self.scale)
         before = {one.name: one.parameter.detach().clone() for one in self.places}
         change.write(self.lm)
         self.written = change
@@ -136,15 +130,6 @@ class Adapter:
         """Take off what `conclude` wrote; until then no weight was changed."""
         if self.written is not None:
             self.written.undo(self.lm)
-
-    def _add(self, name: str) -> Any:
-        def hook(_module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if not self.on:
-                return output
-            A, B = self.factors[name]
-            return output + (F.linear(F.linear(args[0].to(A), A), B) * self.scale).to(output)
-
-        return hook
 
 
 @contextmanager
@@ -159,10 +144,12 @@ def training(lm: LanguageModel, config: LoopConfig) -> Iterator[Weights | Adapte
         if config.part == ALL:
             trained = Weights(lm)
         elif config.part == ADAPTER:
-            trained = Adapter(lm, places(lm, config), config)
-            stack.enter_context(trained.hooks())
+            trained = Adapter(lm, matrices(lm, config.modules, config.layers), config)
+            stack.callback(trained.rest)
+            trained.act()
         else:
-            trained = Weights(lm, [one.name for one in places(lm, config)])
+            chosen = matrices(lm, config.modules, config.layers)
+            trained = Weights(lm, [one.name for one in chosen])
         if config.gradient_checkpointing:
             stack.enter_context(_checkpointed(lm))
         try:
@@ -178,22 +165,6 @@ def training(lm: LanguageModel, config: LoopConfig) -> Iterator[Weights | Adapte
         finally:
             for weight in trained.parameters:
                 weight.grad = None
-
-
-def places(lm: LanguageModel, config: LoopConfig) -> list[Projection]:
-    """Return the matrices of the blocks that the settings choose, or raise RequestError."""
-    model = parts(lm.model)
-    found = []
-    for layer in config.layers or range(len(model.blocks)):
-        model.mlp(layer)  # says which layers there are
-        for path, module in model.blocks[layer].named_modules():
-            if isinstance(module, (torch.nn.Linear, Conv1D)) and (
-                not config.modules or path.split(".")[-1] in config.modules
-            ):
-                found.append(model.projection(layer, path))
-    if not found:
-        raise RequestError("No matrix of the layers has one of the names in modules.")
-    return found
 
 
 def relative_change(lm: LanguageModel, before: dict[str, Tensor]) -> float:
@@ -224,14 +195,3 @@ def _checkpointed(lm: LanguageModel) -> Iterator[None]:
         lm.model.activation_checkpointing_disable()
         for block in blocks:
             block.training = False
-
-
-def _factors(
-    projection: Projection, rank: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return A (rank, d_in), uniform as PEFT draws it, and B (d_out, rank) of zeros."""
-    device = projection.parameter.device
-    bound = 1 / math.sqrt(projection.d_in)
-    A = (2 * torch.rand(rank, projection.d_in, generator=generator) - 1) * bound
-    B = torch.zeros(projection.d_out, rank, device=device)
-    return A.to(device).requires_grad_(), B.requires_grad_()

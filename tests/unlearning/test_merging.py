@@ -8,10 +8,10 @@ import torch
 from peft import PeftModel
 
 from language_models import RequestError
+from language_models.adapters import acting, names_of
 from language_models.checkpoint import state_digest
 from tests.language_models.factories import SENTENCES, tiny_model
 from tests.unlearning.sharded_case import adapters, case_model, case_records, trained, without
-from unlearning.adapters import acting, names_of
 
 if TYPE_CHECKING:
     from pathlib import Path

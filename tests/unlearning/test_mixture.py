@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from language_models import LanguageModel, generate, nll
+from language_models.adapters import acting, fresh, matrices
 from language_models.checkpoint import state_digest
 from language_models.generation import encode
 from tests.language_models.factories import DENSE, MIXTURES, SENTENCES, tiny_model
-from unlearning.adapters import acting, fresh, matrices
 from unlearning.mixture import Experts, generate_routed, mixture, posterior
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _experts(lm: LanguageModel, count: int, size: float = 0.3) -> Experts:
     places = matrices(lm, ())
     adapters = []
     for number in range(count):
-        adapter = fresh(places, 2, number)
+        adapter = fresh(places, 2, torch.Generator().manual_seed(number))
         drawn = torch.Generator().manual_seed(number)
         adapters.append(
             {

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
+from torch.nn import Parameter
 from transformers.pytorch_utils import Conv1D
 
 from language_models.architecture import Projection, parts
+from language_models.delta import WeightDelta
 from language_models.errors import RequestError
 from language_models.moments import hooked
 
@@ -33,37 +35,44 @@ if TYPE_CHECKING:
 PREFIX = "base_model.model."
 
 
-def matrices(lm: LanguageModel, targets: Sequence[str]) -> tuple[Projection, ...]:
-    """Return the matrices of all blocks that get an adapter.
+def matrices(
+    lm: LanguageModel, targets: Sequence[str] = (), layers: Sequence[int] = ()
+) -> tuple[Projection, ...]:
+    """Return the matrices of the blocks that an adapter may change.
 
     targets: ends of their names; none: all of the attention and, where it is dense, of the MLP.
-    Raises RequestError when a block has none of them.
+    layers: those blocks alone; none: all. Raises RequestError when a block has none of them.
     """
     model = parts(lm.model)
     found: list[Projection] = []
-    for layer, block in enumerate(model.blocks):
+    for layer in layers or range(len(model.blocks)):
+        model.mlp(layer)  # says which layers there are
         roots = [model.family.attention, *([model.family.mlp] if model.is_dense(layer) else [])]
         paths = [
             path
-            for path, module in block.named_modules()
+            for path, module in model.blocks[layer].named_modules()
             if isinstance(module, (torch.nn.Linear, Conv1D))
             and (path.split(".")[-1] in targets if targets else path.startswith(tuple(roots)))
         ]
         if not paths:
-            raise RequestError("No matrix of a block has one of the names in targets.")
+            raise RequestError(f"No matrix of layer {layer} has one of the names in targets.")
         found += [model.projection(layer, path) for path in paths]
     return tuple(found)
 
 
 def names_of(one: Projection) -> tuple[str, str]:
     """Return PEFT's names of A and B of a matrix."""
-    path = PREFIX + one.name.removesuffix(".weight")
+    return factor_names(one.name)
+
+
+def factor_names(weight: str) -> tuple[str, str]:
+    """Return PEFT's names of A and B of the matrix whose parameter has this name."""
+    path = PREFIX + weight.removesuffix(".weight")
     return f"{path}.lora_A.weight", f"{path}.lora_B.weight"
 
 
-def fresh(places: Sequence[Projection], rank: int, seed: int) -> dict[str, Tensor]:
+def fresh(places: Sequence[Projection], rank: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Return an adapter that changes nothing yet: A uniform as PEFT draws it, B of zeros."""
-    generator = torch.Generator().manual_seed(seed)
     adapter = {}
     for one in places:
         first, second = names_of(one)
@@ -71,6 +80,18 @@ def fresh(places: Sequence[Projection], rank: int, seed: int) -> dict[str, Tenso
         adapter[first] = (2 * drawn - 1) / math.sqrt(one.d_in)
         adapter[second] = torch.zeros(one.d_out, rank)
     return adapter
+
+
+def trainable(
+    places: Sequence[Projection], rank: int, generator: torch.Generator
+) -> dict[str, Parameter]:
+    """Return a fresh adapter to be trained, each factor on the device of its matrix."""
+    drawn = fresh(places, rank, generator)
+    return {
+        name: Parameter(drawn[name].to(one.parameter.device))
+        for one in places
+        for name in names_of(one)
+    }
 
 
 def stacked(adapters: Sequence[Adapter], device: torch.device) -> dict[str, Tensor]:
@@ -98,6 +119,24 @@ def acting(places: Sequence[Projection], adapter: Adapter, scale: float) -> Iter
         )
     ):
         yield
+
+
+def merged(
+    lm: LanguageModel, places: Sequence[Projection], adapters: Sequence[Adapter], scale: float
+) -> WeightDelta:
+    """Return base + Σ scale · B A over the adapters in their order, without changing the weights.
+
+    Each product is exact before its one rounding (language_models.tensor_change), so equal
+    adapters give equal bits on any machine. To subtract an adapter from merged weights would leave
+    other bits, and in 16 bits a trace of it; PEFT's `linear` merge is not this sum.
+    """
+    factors = {}
+    for one in places:
+        first, second = names_of(one)
+        left = torch.cat([each[second].detach().double() * scale for each in adapters], dim=1)
+        right = torch.cat([each[first].detach().double() for each in adapters])
+        factors[one.name] = one.stored(left, right)
+    return WeightDelta.from_factors(lm, factors)
 
 
 def save_peft(adapter: Adapter, folder: Path, rank: int, alpha: float, *, transposed: bool) -> None:
