@@ -26,7 +26,8 @@ proofs: install-test
 	@for proof in $(PROOFS); do echo "== $$proof"; $(RUN) -m proofs.$$proof || exit 1; done
 
 # Speed, memory and quality against the peers, side by side; figures in var/bench/summary.json.
-# LETHE_PEER and LETHE_PEER_PYTHON name a checkout of EasyEdit and its Python (docs/editing.md).
+# LETHE_PEER and LETHE_PEER_PYTHON name a checkout of EasyEdit and its Python (docs/editing.md);
+# LETHE_PEER_UNLEARNING and LETHE_PEER_UNLEARNING_PYTHON one of open-unlearning and its Python.
 bench: install-test
 	@$(RUN) -m benchmarks
 
