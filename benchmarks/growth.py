@@ -2,61 +2,72 @@
 
     python -m benchmarks.growth [--methods memit,alphaedit,ultraedit] [--most 5000]
 
-Leaves the figures in summary.json and a plot in editing-growth.svg beside it.
+Leaves the figures in summary.json and a plot in editing-growth.svg beside it. Passes are told
+beside the seconds: where facts need more of them, the cost rises though no pass costs more.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from benchmarks.facts import MOVED, facts
+from benchmarks.ours import Runner, settings_with
 from benchmarks.plot import Line, line_plot
 from benchmarks.second_moments import write_statistics
 from benchmarks.summary import MODEL, add, folder
+from language_models import load
 
-ROOT = Path(__file__).parents[1]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from editing import EditRequest
+    from editing.requests import EditResult
+
 BATCH = 50
 METHODS = ("memit", "alphaedit", "ultraedit")
 LOCATED = {"role": "last", "layer": 4}
 
 
-def measured(method: str, most: int, threads: int) -> list[float]:
-    """Return the seconds of each batch of one method, in a process of its own."""
-    runs = folder() / "runs"
-    runs.mkdir(exist_ok=True)
-    source, out = runs / f"facts-{most}.json", runs / f"growth-{method}.json"
+class Counted(Runner):
+    """A runner that also counts the passes of each batch."""
+
+    def __init__(self, method: str, settings: dict[str, Any]) -> None:
+        super().__init__(load(MODEL), method, settings, plain=False)
+        self.passes: list[float] = []
+
+    def edit(self, requests: Sequence[EditRequest], memory: Any = None) -> EditResult:
+        """Make the edits, timed and counted."""
+        result = super().edit(requests, memory)
+        self.passes.append(passes(result.details))
+        return result
+
+
+def passes(details: Mapping[str, Any]) -> float:
+    """Return UltraEdit's rounds, or the mean steps of the last values of the other methods."""
+    if "losses" in details:
+        return len(details["losses"])
+    steps = [row["steps"] for row in details["requests"]]
+    return sum(steps) / len(steps)
+
+
+def measured(method: str, most: int) -> Counted:
+    """Edit `most` facts by one method, batch after batch."""
+    settings = {"unreached": "mark", **(LOCATED if method != "ultraedit" else {})}
+    statistics = write_statistics(folder() / "statistics.safetensors")
+    runner = Counted(method, settings_with(statistics, method, settings))
     # People of whom the model knows nothing: there are not five thousand that it knows.
     strangers = [{**fact, "ask": []} for fact in facts(MOVED + most)[MOVED:]]
-    source.write_text(json.dumps(strangers, ensure_ascii=False), encoding="utf-8")
-    settings = LOCATED if method != "ultraedit" else {}
-    options = {
-        "--model": MODEL,
-        "--facts": source,
-        "--method": method,
-        "--mode": "sequence",
-        "--batch-size": BATCH,
-        "--settings": json.dumps(settings),
-        "--statistics": write_statistics(folder() / "statistics.safetensors"),
-        "--threads": threads,
-        "--out": out,
-    }
-    arguments = [str(part) for pair in options.items() for part in pair]
-    subprocess.run([sys.executable, "-m", "benchmarks.ours", *arguments], cwd=ROOT, check=True)
-    seconds: list[float] = json.loads(out.read_text(encoding="utf-8"))["seconds"]
-    # Before the batches, the neighbours of several facts are read once.
-    return seconds[-(most // BATCH) :]
+    runner.run(strangers, "sequence", tokens=1, size=BATCH)
+    return runner
 
 
-def summary(seconds: list[float]) -> dict[str, Any]:
+def summary(seconds: Sequence[float]) -> dict[str, Any]:
     """Return the cost per edit of the first and of the last ten batches, and their ratio."""
     per_edit = [one / BATCH for one in seconds]
-    ends = min(10, max(1, len(per_edit) // 2))
-    first, last = sum(per_edit[:ends]) / ends, sum(per_edit[-ends:]) / ends
+    first, last = ends(per_edit)
     return {
         "edits": BATCH * len(seconds),
         "first_seconds_per_edit": first,
@@ -66,6 +77,12 @@ def summary(seconds: list[float]) -> dict[str, Any]:
     }
 
 
+def ends(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean over the first ten batches and over the last ten, or half of them."""
+    count = min(10, max(1, len(values) // 2))
+    return sum(values[:count]) / count, sum(values[-count:]) / count
+
+
 def main() -> None:
     """Measure each method and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -73,13 +90,18 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     lines = []
     for method in options.methods.split(","):
-        found = summary(measured(method, options.most, options.threads))
+        runner = measured(method, options.most)
+        # Before the batches, the neighbours of several facts are read once.
+        found = summary(runner.seconds[-len(runner.passes) :])
+        found["first_passes"], found["last_passes"] = ends(runner.passes)
+        found["passes"] = runner.passes
         add(f"editing.growth.{method}", found)
         edits = [BATCH * (number + 1) for number in range(len(found["seconds_per_edit"]))]
         lines.append(Line(method, edits, found["seconds_per_edit"]))
-        print(method, {name: value for name, value in found.items() if name != "seconds_per_edit"})
+        print(method, {name: one for name, one in found.items() if not isinstance(one, list)})
     picture = line_plot(
         lines, title="Cost per edit", across="edits made before and with the batch",
         up="seconds per edit",

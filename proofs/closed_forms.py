@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 TIME_LIMIT_SECONDS = 180
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".hypothesis", ".*_cache")
+# What takes long to load and is not changed.
+LOADED_ONCE = [
+    "torch",
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.llama.modeling_llama",
+    "hypothesis",
+    "pytest_django.plugin",
+    "celery",
+]
 SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 
 
@@ -165,9 +174,8 @@ def _put(root: ast.AST, old: ast.AST, new: ast.AST) -> None:
 
 def _green(folder: Path, tests: tuple[str, ...]) -> bool:
     """Whether the tests pass in the copy, in a process of their own; one that hangs does not."""
-    # What takes long to load, and is not changed, is loaded once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers"])
+    context.set_forkserver_preload(LOADED_ONCE)
     child = context.Process(target=_tests, args=(folder, tests))
     child.start()
     child.join(TIME_LIMIT_SECONDS)

@@ -50,7 +50,6 @@ def test_what_is_kept_is_the_weighted_moment_with_its_ridge_and_the_keys_to_keep
     config = MemitConfig(role="last", layer=1, ridge=0.5, moment_weight=7.0)
     request = EditRequest("Malee Tanaka", "{} was born in", "Kyoto")
     located = Located(config, Site("last", 1), None, [])
-
     memory = EditedKeys().after(lm, {1: root}, 3)
 
     A = to_keep(lm, (request,), located, 1, moment_of(C, 1), memory)

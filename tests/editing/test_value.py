@@ -75,11 +75,13 @@ def _plain(lm: LanguageModel, located: Located, updates: int) -> torch.Tensor:
     adam = torch.optim.Adam([delta], lr=config.learning_rate)
     for _ in range(updates):
         loss = torch.zeros(())
-        for row, first, where in zip(found.rows, found.starts, found.positions, strict=True):
+        for row, first, where, count in zip(
+            found.rows, found.starts, found.positions, found.counts, strict=True
+        ):
             chances = logits(row[:-1], where, delta)[first - 1 :]
-            loss = loss - chances.gather(1, torch.tensor(row[first:])[:, None]).mean()
+            loss = loss - count * chances.gather(1, torch.tensor(row[first:])[:, None]).mean()
         drift = F.kl_div(start, logits(*found.essence, delta)[at], log_target=True, reduction="sum")
-        total = loss / len(found.rows) + config.kl_weight * drift
+        total = loss / sum(found.counts) + config.kl_weight * drift
         total = total + config.norm_weight * delta.norm() / v0**2
         adam.zero_grad()
         total.backward()
@@ -105,6 +107,20 @@ def test_values_equal_those_of_whole_forwards(family: str, changes: dict[str, An
     plain = _plain(lm, located, 4)
     assert float((value.delta - plain).norm() / plain.norm()) < 2e-3
     assert value.details["steps"] == 4
+
+
+def test_context_that_occurs_twice_counts_twice() -> None:
+    lm = tiny_model()
+    request = EditRequest("Anna Sato", "{} works as", "born in Kyoto")
+    located = _located(
+        lm, [request], lead_ins=("A. ", "Born. ", "A. ", "A. "), steps=3, stop_loss=1e-9
+    )
+    assert located.contexts[0].counts == (1, 3, 1)
+
+    (value,) = optimise_values(lm, located.contexts, located.config, LAYER, silent)
+
+    plain = _plain(lm, located, 3)
+    assert float((value.delta - plain).norm() / plain.norm()) < 2e-3
 
 
 def test_values_stop_each_by_its_own_loss() -> None:
