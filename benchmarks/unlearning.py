@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -28,11 +27,10 @@ from safetensors.torch import load_file
 
 from benchmarks.ours_unlearning import gates_of
 from benchmarks.summary import MODEL, add, folder
-from demo.corpus import records
 from demo.people import people
 from language_models import load
 from language_models.delta import copy_weights, restore_weights
-from proofs.approximate import GATED_OTHERS, RETAINED, gates, texts_of
+from proofs.approximate import gates, retained, texts_of
 from unlearning.gates import Watch
 from unlearning.loop import turns
 from unlearning.npo import NpoConfig
@@ -72,12 +70,7 @@ def drawn(rows: Sequence[Row], batch: int, config: NpoConfig, term: int) -> list
 
 def case_of(lm: LanguageModel, person: Person, steps: int = STEPS) -> dict[str, Any]:
     """Return one person's texts, gates and settings, and the rows of every fixed step."""
-    rng = random.Random(person.id)
-    others = [one for one in people() if one.id != person.id]
-    asked = gates(person, rng.sample(others, GATED_OTHERS))
-    forget = texts_of(person)
-    kept = [row["text"] for row in records() if row["subject"] != person.id]
-    retain = rng.sample(kept, RETAINED)
+    forget, retain = texts_of(person), list(retained(person))
     config = NpoConfig(steps=steps, **SETTINGS)
     # As in the loop, each term draws by a seed of its own.
     batches = {
@@ -87,7 +80,7 @@ def case_of(lm: LanguageModel, person: Person, steps: int = STEPS) -> dict[str, 
     return {
         "forget": forget,
         "retain": retain,
-        "gates": asdict(asked),
+        "gates": asdict(gates(person)),
         "config": {"steps": steps, **SETTINGS},
         "steps": [
             {"forget": forget_rows, "retain": retain_rows}

@@ -48,6 +48,7 @@ def test_ours_trains_on_the_rows_that_the_peer_is_given(tmp_path: Path) -> None:
     lm = load(MODEL, device="cpu")
     case = case_of(lm, people()[3], steps=1)
     asked = json.loads(json.dumps(case))
+    asked["gates"]["retain"] = asked["gates"]["retain"][:12]
 
     found, weights = run(MODEL, asked, "fixed")
 
