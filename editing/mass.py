@@ -191,12 +191,8 @@ class _Batch:
 
     def _anchored(self, goals: Tensor) -> Tensor:
         """Return the goals with those of unusual length scaled back to the usual one (NAS)."""
-        norms = goals.norm(dim=1)
-        self.usual = self.usual or float(norms.mean())
-        if not self.config.anchor:
-            return goals
-        long = norms > self.config.anchor * self.usual
-        return goals * torch.where(long, self.usual / norms, torch.ones_like(norms))[:, None]
+        self.usual = self.usual or float(goals.norm(dim=1).mean())
+        return anchored(goals, self.usual, self.config.anchor) if self.config.anchor else goals
 
     def _spread(self, present: Tensor, goals: Tensor) -> dict[int, Factors]:
         """Change layer by layer, each by its share of what is missing; return the factors."""
@@ -230,6 +226,13 @@ class _Batch:
             for rows, one in zip(outputs, contexts, strict=True)
         ]
         return torch.cat(present)
+
+
+def anchored(goals: Tensor, usual: float, anchor: float) -> Tensor:
+    """Return goals (n, d), those longer than `anchor` times `usual` scaled back to `usual`."""
+    norms = goals.norm(dim=1)
+    long = norms > anchor * usual
+    return goals * torch.where(long, usual / norms, torch.ones_like(norms))[:, None]
 
 
 def _targets(lm: LanguageModel, located: Located, first: int) -> Targets:

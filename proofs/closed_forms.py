@@ -61,7 +61,7 @@ TARGETS = (
     Target("editing/alphaedit.py", ("gain",), ("test_golden", "test_mass")),
     Target(
         "editing/mass.py",
-        ("_values", "_anchored", "_spread", "_look", "_add"),
+        ("_values", "_anchored", "anchored", "_spread", "_look", "_add"),
         ("test_golden", "test_mass"),
     ),
     Target("editing/located.py", ("neighbour_sum", "to_keep", "kept_keys"), ("test_kept",)),

@@ -13,6 +13,7 @@ import torch
 from editing import METHODS, EditRequest, edit
 from editing.closed_form import null_space
 from editing.contexts import context_keys, contexts
+from editing.mass import anchored
 from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
@@ -203,7 +204,7 @@ def test_memory_survives_bytes_and_counts_edits() -> None:
 def test_batch_that_is_not_reached_is_an_error_or_is_marked(method: str) -> None:
     lm = tiny_model()
     before = state_digest(lm.model)
-    weak = {"steps": 1, "clamp": 1e-6, "rounds": 1}
+    weak = {"steps": 1, "clamp": 1e-6, "rounds": 2}
 
     with pytest.raises(NotReached, match="3 of 3 edits were not reached"):
         edit(lm, REQUESTS, method, _config(method, **weak))
@@ -211,6 +212,7 @@ def test_batch_that_is_not_reached_is_an_error_or_is_marked(method: str) -> None
 
     result = edit(lm, REQUESTS, method, _config(method, **weak, unreached="mark"))
     assert [row["reached"] for row in result.details["requests"]] == [False] * 3
+    assert [row["rounds"] for row in result.details["requests"]] == [2] * 3
 
 
 @pytest.mark.parametrize("method", MASS)
@@ -229,6 +231,14 @@ def test_goals_of_unusual_length_are_scaled_back_to_the_usual_one() -> None:
     held = edit(bound, REQUESTS, "memit", _config("memit", **long, anchor=1.0))
 
     assert float(_change(held).norm()) < float(_change(loose).norm())
+
+
+def test_only_goals_longer_than_the_anchor_are_scaled_back() -> None:
+    goals = torch.tensor([[3.0, 4.0], [0.0, 9.0], [8.0, 6.0], [24.0, 32.0]])
+
+    found = anchored(goals, 5.0, 2.0)
+
+    assert found.tolist() == [[3.0, 4.0], [0.0, 9.0], [8.0, 6.0], [3.0, 4.0]]
 
 
 def test_family_with_a_norm_after_the_mlp_takes_one_layer_only() -> None:
