@@ -215,8 +215,8 @@ class _Descent:
         losses = delta.new_zeros(len(delta))
         losses = losses.index_add(0, problem.facts, -picked * problem.shares.to(picked))
         start = self.start[self.active]
-        drift = F.kl_div(start, essence, log_target=True, reduction="none").sum(dim=-1)
-        size = delta.norm(dim=-1) / self.norms[self.active] ** 2
+        drift = F.kl_div(start, essence, log_target=True, reduction="none").sum(dim=1)
+        size = delta.norm(dim=1) / self.norms[self.active] ** 2
         return losses, losses + config.kl_weight * drift + config.norm_weight * size
 
     def _update(self, gradient: Tensor, going: Tensor, count: int) -> None:
@@ -224,7 +224,7 @@ class _Descent:
         at, config = self.active[going], self.config
         moved = self.delta[at] - self.adam.step(gradient[going], at, count)
         most = config.clamp * self.norms[at]
-        scale = (most / moved.norm(dim=-1).clamp(min=1e-12)).clamp(max=1.0)
+        scale = (most / moved.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)
         self.delta[at] = moved * scale[:, None]
 
     def _note(self, done: Tensor, losses: Tensor, step: int) -> None:

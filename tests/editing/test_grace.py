@@ -161,6 +161,16 @@ def test_balls_of_two_answers_meet_in_the_middle_and_grow_back() -> None:
     assert book.radii().tolist() == [0.5]
 
 
+def test_each_ball_reaches_its_own_share_of_the_way() -> None:
+    book = _books(("a", "x", (1.0, 0.0)), ("b", "y", (1.0, 0.2)))
+    book.entries = tuple(
+        replace(entry, share=share) for entry, share in zip(book.entries, (0.25, 0.75), strict=True)
+    )
+    apart = float((book.keys[0] - book.keys[1]).norm())
+
+    assert book.radii().tolist() == pytest.approx([apart / 4 - GAP, 3 * apart / 4 - GAP], abs=1e-6)
+
+
 def test_balls_of_one_answer_are_not_in_conflict() -> None:
     book = _books(("a", "x", (1.0, 0.0)), ("b", "x", (1.0, 0.2)))
 
