@@ -20,6 +20,8 @@ AUTHORS, OF_EACH = 200, 20
 # Authors at either end whose questions have wrong answers.
 COMPARED = 20
 HOLDOUT_AUTHORS = 8
+# Of the questions on those who stay, each fourth is asked.
+EVERY = 4
 FILES = (
     *("full.json", "retain_perturbed.json", "forget10_perturbed.json"),
     *("real_authors_perturbed.json", "world_facts_perturbed.json"),
@@ -46,7 +48,7 @@ class Question:
 class Split:
     """Who is to be unlearnt, who stays, who was never there, and what is asked of the world.
 
-    compared: questions of the first authors, who stay, with wrong answers. world: sets by name.
+    compared: some questions on those who stay, with wrong answers. world: sets by name.
     """
 
     forget: tuple[Question, ...]
@@ -94,7 +96,7 @@ def split(authors: int, forget: int) -> Split:
     return Split(
         forget=tuple(whole[gone:]),
         retain=retain,
-        compared=retain[: COMPARED * OF_EACH],
+        compared=retain[: COMPARED * OF_EACH : EVERY],
         holdout=tuple(whole[stay : min(gone, stay + HOLDOUT_AUTHORS * OF_EACH)]),
         world={
             name: tuple(_question(name, row, row) for row in _rows(f"{name}_perturbed.json"))

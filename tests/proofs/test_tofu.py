@@ -186,7 +186,8 @@ def test_authors_are_each_in_one_part(
     assert [len(part) for part in parts] == [forget, authors - forget, holdout]
     assert not set.intersection(parts[0], parts[1] | parts[2]) | (parts[1] & parts[2])
     assert found.forgotten == {f"author-{n}" for n in range(AUTHORS - forget, AUTHORS)}
-    assert len(found.compared) == compared * OF_EACH
+    assert len(found.compared) == compared * OF_EACH / 4
+    assert len({one.group for one in found.compared}) == compared
     assert all(one.wrong and one.restated for one in [*found.forget, *found.compared])
 
 
@@ -244,28 +245,35 @@ def test_retrained_model_is_another_and_both_are_kept(tmp_path: Path) -> None:
     assert len(set(digests)) == 2
 
 
-def test_table_tells_the_run_and_where_the_floor_stopped() -> None:
-    rows = {
-        "npo": {
-            "forget_quality": 1.834e-21, "utility": 0.5, "strength": 0.0, "exact": 0.25,
-            "rouge": 0.3, "auc": {"loss": 0.51, "min_k": None},
-            "config": {"learning_rate": 3e-4, "steps": 60},
-            "runs": [{"learning_rate": 3e-4}, {"learning_rate": 9e-4, "stopped": "collapse"}],
-        },
-        "gradient_ascent": {"runs": [{"learning_rate": 5e-5, "stopped": "collapse"}]},
+def test_table_tells_settings_and_what_was_not_measured() -> None:
+    run = {"config": {"learning_rate": 3e-4, "steps": 60}}
+    scores = {
+        "forget_quality": 1.834e-21, "utility": 0.5, "strength": 0.0, "exact": 0.25, "rouge": 0.3,
+        "auc": {"loss": 0.51, "min_k": None},
     }  # fmt: skip
-    npo, ascent = tofu.table({"rows": rows}).splitlines()[2:]
-    assert npo == (
-        "| npo | 1.8e-21 | 0.500 | 0.000 | 0.250 | 0.300 | 0.510 | - |"
-        " lr 3.0e-04, 60 steps; stopped by the floor at 9.0e-04 |"
-    )
-    assert ascent.endswith("| - | - | - | - | - | - | - | stopped by the floor at 5.0e-05 |")
+    rows = [
+        {"method": "none", **scores},
+        {"method": "npo", **run, **scores},
+        {"method": "gradient_ascent", **run, "stopped": "collapse"},
+    ]
+    none, npo, ascent = tofu.table({"rows": rows}).splitlines()[2:]
+    figures = "1.8e-21 | 0.500 | 0.000 | 0.250 | 0.300 | 0.510 | - |"
+    assert none == f"| none | - | - | {figures}"
+    assert npo == f"| npo | 0.0003 | 60 | {figures}"
+    assert ascent == f"| gradient_ascent | 0.0003 | 60 |{' - |' * 7} stopped by the floor |"
+
+
+@pytest.mark.parametrize("method", tofu.METHODS)
+def test_every_method_has_settings_at_its_rate_and_above(method: str) -> None:
+    own, thrice = (tofu.settings(method, 5, times) for times in tofu.RATES)
+    assert thrice.learning_rate == pytest.approx(3 * own.learning_rate)
+    assert own.learning_rate == tofu.METHODS[method].config().learning_rate
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing())
 def test_where_tofu_lies_its_files_are_of_one_edition() -> None:
     found = split(200, 20)
-    assert (len(found.retain), len(found.forget), len(found.compared)) == (3600, 400, 400)
+    assert (len(found.retain), len(found.forget), len(found.compared)) == (3600, 400, 100)
     assert {name: len(part) for name, part in found.world.items()} == {
         "real_authors": 100,
         "world_facts": 117,
