@@ -238,6 +238,9 @@ def _readable(details: dict[str, Any]) -> dict[str, Any]:
             figures |= {"first losses": _pairs(value[0]), "last losses": _pairs(value[-1])}
         elif key == "requests":
             figures |= {f"edit {n}": _pairs(row) for n, row in enumerate(value, 1)}
+        elif key == "guarantee":
+            figures |= {"class": value["class"], "claim": value["claim"]}
+            figures |= {name: " ".join(value[name]) for name in ("conditions", "limits")}
         elif isinstance(value, list):
             figures[key] = len(value) if len(value) > 1 else value[0]
         else:

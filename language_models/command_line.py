@@ -9,6 +9,8 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TextIO
 
+from safetensors import SafetensorError
+
 from language_models.errors import LetheError
 from language_models.methods import GUARANTEES, find
 
@@ -27,9 +29,10 @@ def carried_out(command: Callable[[], None]) -> int:
         command()
     except LetheError as error:
         told = str(error)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         # Without the path, which may name a person.
-        told = f"{error.strerror or 'A file cannot be read or written'}. Check paths and room."
+        reason = getattr(error, "strerror", None) or "A file cannot be read or written"
+        told = f"{reason}. Check paths, rights and room on the disk."
     else:
         return 0
     sys.stderr.write(textwrap.fill(told, WIDTH) + "\n")

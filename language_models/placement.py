@@ -79,6 +79,12 @@ def whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return state
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, had no memory left; torch says so in words on a CPU."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
 def _place(name: str, wanted: Mapping[str, str | int]) -> str | int:
     above = [part for part in wanted if part in ("", name) or name.startswith(f"{part}.")]
     if not above:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from language_models.errors import RequestError
 from language_models.matching import normalise
 from language_models.methods import Method, configured, find
+from unlearning.guarantee import guarantee
 from unlearning.results import Text, UnlearnResult
 
 if TYPE_CHECKING:
@@ -124,7 +126,8 @@ def unlearn(
     result: UnlearnResult = chosen.run(
         lm, tuple(forget), tuple(retain), configured(chosen, config), progress, gates
     )
-    return result
+    told = guarantee(chosen.guarantee).as_dict()
+    return replace(result, details={**result.details, "guarantee": told})
 
 
 def _told(texts: Iterable[Text]) -> set[str]:

@@ -1,4 +1,4 @@
-"""`python -m unlearning`: train a model on records so that people can be taken out of it later."""
+"""`python -m unlearning`: train so that people can be taken out, take them out, unlearn."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Each has a function `main`, imported when it is chosen, so that the list appears at once.
+# Module, function and what it does; imported when it is chosen, so that the list appears at once.
 COMMANDS = {
-    "train": ("unlearning.train_command", "train or fine-tune a model on records by subject"),
+    "train": ("train_command", "main", "train or fine-tune a model on records by subject"),
+    "forget": ("exact_commands", "forget", "take people out of what train made, exactly"),
+    "cost": ("exact_commands", "cost", "tell what forget would take, and do nothing"),
+    "switch-off": ("exact_commands", "switch_off", "hold back the adapters of people at once"),
+    "switch-on": ("exact_commands", "switch_on", "take switch-off back"),
+    "status": ("exact_commands", "status", "check a folder that train made and tell what is in it"),
+    "export": ("exact_commands", "export", "write sharded adapters in PEFT's format"),
+    "destroy": ("exact_commands", "destroy", "destroy the weights that saw who was taken out"),
+    "unlearn": ("unlearn_command", "main", "change any model's weights by an approximate method"),
+    "methods": ("unlearn_command", "methods", "list the approximate methods and their settings"),
 }
 
 
@@ -19,10 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 1 after an error that was told on the standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] and given[0] in COMMANDS:
-        done: int = import_module(COMMANDS[given[0]][0]).main(given[1:])
+        module, function, _ = COMMANDS[given[0]]
+        command = getattr(import_module(f"unlearning.{module}"), function)
+        done: int = command(given[1:])
         return done
-    lines = [f"    python -m unlearning {name} --help    {told}"
-             for name, (_, told) in COMMANDS.items()]  # fmt: skip
+    lines = [f"    python -m unlearning {name + ' --help':20}  {told}"
+             for name, (_, _, told) in COMMANDS.items()]  # fmt: skip
     asked = given in ([], ["-h"], ["--help"])
     (sys.stdout if asked else sys.stderr).write("\n".join([str(__doc__), *lines]) + "\n")
     return 0 if asked else 1

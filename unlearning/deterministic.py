@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from language_models.checkpoint import tensor_digest
 from language_models.errors import NotReached, RequestError
 from language_models.methods import require_positive, setting
-from language_models.placement import input_device
+from language_models.placement import input_device, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -76,6 +76,9 @@ class Optimisation:
             raise RequestError("max_gradient must be 0 or above.")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise RequestError("betas must be two numbers from 0 to below 1.")
+        # AdamW's first step divides by 1 - β1, in the weights' own number format.
+        if self.learning_rate / (1 - self.betas[0]) > torch.finfo(torch.float32).max:
+            raise RequestError("learning_rate is too large to be computed with. Lower it.")
         if self.warmup < 0:
             raise RequestError("warmup must be 0 or above.")
         if self.decay not in (CONSTANT, COSINE):
@@ -246,8 +249,8 @@ def deterministic() -> Iterator[None]:
     torch.set_deterministic_debug_mode("error")
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             raise NotReached(
                 "The device's memory is too small for a step. Make the micro-batch or the longest"
                 " text smaller."
@@ -280,10 +283,11 @@ def require_environment(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """Raise RequestError, which names what differs, unless both environments are the same."""
     other = sorted(key for key in recorded.keys() | now.keys() if recorded.get(key) != now.get(key))
     if other:
+        told = "; ".join(f"{key} {recorded.get(key)}, now {now.get(key)}" for key in other)
         raise RequestError(
-            f"The training was made with another {', '.join(other)}, so equal bits cannot be"
-            " promised here (class A). Use that environment again, or train again without the"
-            " records, which is exact in distribution (class A′)."
+            f"The training was made in another environment ({told}), so equal bits cannot be"
+            " promised here (class A). Use that environment again, or choose to train again here"
+            " without the records, which is exact in distribution (class A′; --in-distribution)."
         )
 
 

@@ -13,23 +13,28 @@ of its own.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from language_models.adapters import matrices, merged, save_peft
 from language_models.checkpoint import state_digest
-from language_models.errors import RequestError
+from language_models.errors import NotReached, RequestError
 from language_models.methods import public_config
 from language_models.progress import Progress, silent
 from unlearning import shards
 from unlearning.deterministic import environment, require_environment
+from unlearning.guarantee import guarantee
 from unlearning.manifest import Manifest, alone, read_manifest, write_manifest
 from unlearning.mixture import Experts, mixture
 from unlearning.records import Record, tokens, write_records
+from unlearning.sharded_folder import ShardedFolder
 from unlearning.sharded_training import Shards, ShardsConfig, cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -119,6 +124,7 @@ class ShardedAdapters(ShardedFolder):
             "before": manifest.digest,
             **told,
             "seconds": round(time.monotonic() - started, 2),
+            "guarantee": guarantee(self._in_force().guarantee).as_dict(),
         }
 
     def cost(self, subjects: Iterable[str]) -> dict[str, float]:
@@ -203,23 +209,17 @@ class ShardedAdapters(ShardedFolder):
                 pending={one: shard for one, shard in pending if one in present},
                 removed=tuple(sorted(removed)),
             )
-            self._put_in_force(manifest, records)
+            write_records(self._records_path(manifest), records)
+            write_manifest(self.folder, self.key, manifest)
+        for other in self.folder.glob("records-*.jsonl"):
+            if other != self._records_path(manifest):
+                other.unlink()
         return {
             **cost(plan),
             "stages_in_force": len(stages),
             "after": manifest.digest,
             "obsolete_files": len(self.obsolete()),
-            "guarantee": guarantee(manifest.guarantee).as_dict(),
         }
-
-    def _put_in_force(self, manifest: Manifest, records: Sequence[Record]) -> None:
-        """Write the records, then the manifest, then delete all other files of records."""
-        path = self._records_path(manifest)
-        write_records(path, records)
-        write_manifest(self.folder, self.key, manifest)
-        for other in self.folder.glob("records-*.jsonl"):
-            if other != path:
-                other.unlink()
 
     def _rows(self, records: Iterable[Record]) -> dict[str, list[int]]:
         return {one.id: tokens(self.lm, one.text, self.config.max_tokens) for one in records}

@@ -58,7 +58,7 @@ SAME_SETTINGS = (
 )
 DECLARED_TESTS = (
     "The probes, their number, the wordings, the attacks and the thresholds were fixed before the"
-    " change was made, and the verdict names them."
+    " change was made, and the verdict names them; before there is a verdict nothing is claimed."
 )
 FILTER_IN_FORCE = (
     "Every answer passes through the filter, or the adapter stays switched off, wherever the model"

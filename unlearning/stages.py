@@ -25,7 +25,7 @@ from unlearning.deterministic import digest
 from unlearning.shards import keyed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -62,7 +62,7 @@ class StageStore:
 
     def has(self, address: str) -> bool:
         """Whether the stage is there; it is checked when it is read."""
-        return self._path(address).is_file()
+        return self.path(address).is_file()
 
     def write(self, address: str, tensors: Mapping[str, Tensor]) -> str:
         """Write a stage, whole or not at all; return the SHA-256 of its tensors."""
@@ -74,7 +74,7 @@ class StageStore:
             fresh = Path(work) / "stage"
             save_file(kept, fresh, metadata=metadata)
             sync(fresh)
-            fresh.replace(self._path(address))
+            fresh.replace(self.path(address))
         sync(self.folder)
         return sha256
 
@@ -84,7 +84,7 @@ class StageStore:
         Raises CheckpointError when the stage is missing, damaged, not sealed by this key for this
         address, or not the one that `sha256` names.
         """
-        path = self._path(address)
+        path = self.path(address)
         try:
             with safe_open(path, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
@@ -103,21 +103,8 @@ class StageStore:
             raise _tampered()
         return tensors, found
 
-    def others(self, addresses: Iterable[str]) -> list[str]:
-        """Return the addresses of the stages here that are not among `addresses`."""
-        if not self.folder.is_dir():
-            return []
-        here = {entry.name.removesuffix(SUFFIX) for entry in self.folder.glob(f"*{SUFFIX}")}
-        return sorted(here - set(addresses))
-
-    def remove(self, addresses: Iterable[str]) -> None:
-        """Delete the files of stages."""
-        for address in addresses:
-            self._path(address).unlink(missing_ok=True)
-        if self.folder.is_dir():
-            sync(self.folder)
-
-    def _path(self, address: str) -> Path:
+    def path(self, address: str) -> Path:
+        """Return where a stage is, or would be."""
         return self.folder / f"{address}{SUFFIX}"
 
     def _seal(self, address: str, sha256: str) -> str:

@@ -1,127 +1,106 @@
-"""`python -m unlearning train`: train all weights or a LoRA on records keyed by subject.
+"""`python -m unlearning train`: train on records keyed by subject, so that people can be taken out.
 
 python -m unlearning train --model DIR --data FILE --out FOLDER [--set key=value …]
                            [--device auto|cpu|cuda|split] [--dtype auto|float32]
 python -m unlearning train --model DIR --out FOLDER --resume
+python -m unlearning train --sharded --key FILE --model DIR --data FILE --out FOLDER [--set …]
 
-FILE holds one {"id", "subject", "text"} a line. FOLDER gets the trained model or adapter and the
-trace by which people can be taken out again.
+FILE holds one {"id", "subject", "text"} a line. Without --sharded all weights or one LoRA are
+trained, and FOLDER gets the model or adapter and the trace by which the training can be made again.
+With --sharded FOLDER gets one adapter a shard. A sharded training that stopped goes on when it is
+asked for again; with other records, the adapters are brought to these.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import textwrap
-import time
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING
 
 from language_models.checkpoint import load
-from language_models.errors import LetheError, RequestError
+from language_models.command_line import Meter, carried_out, settings_told
+from language_models.errors import RequestError
+from language_models.settings import assigned
+from unlearning.exact import ShardedAdapters
+from unlearning.manifest import LOCK
 from unlearning.records import read_records
-from unlearning.training import Trained, TrainingConfig, resume, train
+from unlearning.request_files import KEY_VARIABLE, read_key
+from unlearning.sharded_folder import STAGES
+from unlearning.sharded_training import ShardsConfig
+from unlearning.training import TrainingConfig, resume, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SECONDS_BETWEEN_LINES = 5.0
-WIDTH = 100
+    from language_models.checkpoint import LanguageModel
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return 0, or 1 with the reason on the standard error."""
     given = _parser().parse_args(arguments)
-    try:
-        trained = _run(given)
-    except LetheError as error:
-        sys.stderr.write(textwrap.fill(str(error), WIDTH) + "\n")
-        return 1
+    return carried_out(lambda: _shards(given) if given.sharded else _traced(given))
+
+
+def _traced(given: argparse.Namespace) -> None:
+    if given.key or given.in_distribution:
+        raise RequestError("--key and --in-distribution are for --sharded. Leave them out.")
+    if given.resume:
+        if given.data or given.set:
+            raise RequestError("--resume goes on with its own data and settings. Leave out others.")
+        trained = resume(_model(given), given.out, Meter(sys.stderr))
+    else:
+        _require_data(given)
+        config = assigned(TrainingConfig, given.set)
+        if given.out.exists():
+            raise RequestError(f"The folder {given.out.name} exists already. Choose a new name.")
+        records = read_records(given.data)
+        trained = train(_model(given), records, given.out, config, Meter(sys.stderr))
     sys.stdout.write(
         f"trained: {trained.folder.name}, {trained.details['steps']} steps on"
         f" {trained.details['records']} records\n"
         f"state {trained.digest}\ntrace {trained.head}\n"
     )
-    return 0
 
 
-def _run(given: argparse.Namespace) -> Trained:
+def _shards(given: argparse.Namespace) -> None:
     if given.resume:
-        if given.data or given.set:
-            raise RequestError("--resume goes on with its own data and settings. Leave out others.")
-        return resume(_model(given), given.out, Meter(sys.stderr))
+        raise RequestError("A sharded training goes on by the same command. Leave --resume out.")
+    _require_data(given)
+    key = read_key(given.key)
+    config = assigned(ShardsConfig, given.set)
+    there = {one.name for one in given.out.iterdir()} if given.out.exists() else set()
+    if there - {LOCK} and STAGES not in there:
+        raise RequestError(f"{given.out.name} holds something else. Choose a new name.")
+    records = read_records(given.data)
+    made = ShardedAdapters(_model(given), given.out, key, config if given.set else None)
+    told = made.train(records, progress=Meter(sys.stderr), exact=not given.in_distribution)
+    sys.stdout.write(
+        f"trained: {given.out.name}, {told['stages_in_force']} stages on {len(records)} records,"
+        f" {told['stages_trained']} of them now\ndigest {told['after']}\n"
+    )
+
+
+def _require_data(given: argparse.Namespace) -> None:
     if given.data is None:
         raise RequestError("Give the records with --data, or --resume for a training that stopped.")
-    config = settings_from(given.set)
-    if given.out.exists():
-        raise RequestError(f"The folder {given.out.name} exists already. Choose a new name.")
-    records = read_records(given.data)
-    return train(_model(given), records, given.out, config, Meter(sys.stderr))
 
 
-def _model(given: argparse.Namespace) -> Any:
+def _model(given: argparse.Namespace) -> LanguageModel:
     return load(given.model, device=given.device, dtype=given.dtype)
 
 
-class Meter:
-    """Progress as lines on a stream: how far, and how long it will take."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self.began: tuple[float, int] | None = None
-        self.said = -math.inf
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Tell of a step, not more often than every few seconds, and of the last."""
-        now = time.monotonic()
-        self.began = self.began or (now, done)
-        if done < total and now - self.said < SECONDS_BETWEEN_LINES:
-            return
-        self.said = now
-        self.stream.write(
-            f"{stage} {done}/{total}  {done / total:.0%}  {self._left(now, done, total)}\n"
-        )
-        self.stream.flush()
-
-    def _left(self, now: float, done: int, total: int) -> str:
-        start, first = self.began or (now, done)
-        if done == first:
-            return "time left not known yet"
-        left = (now - start) / (done - first) * (total - done)
-        return f"about {int(left // 60)}:{int(left % 60):02} left"
-
-
-def settings_from(texts: Sequence[str]) -> TrainingConfig:
-    """Return the settings with "key=value" changes, each read as its default's type."""
-    defaults = {one.name: one.default for one in fields(TrainingConfig)}
-    changes: dict[str, Any] = {}
-    for text in texts:
-        key, mark, value = text.partition("=")
-        if not mark or key not in defaults:
-            raise RequestError(f"--set takes key=value with one of: {', '.join(defaults)}.")
-        changes[key] = _value(key, value, defaults[key])
-    return TrainingConfig(**changes)
-
-
-def _value(key: str, text: str, default: Any) -> Any:
-    try:
-        if isinstance(default, tuple):
-            kind = type(default[0]) if default else str
-            return tuple(kind(part) for part in text.split(",") if part)
-        return type(default)(text)
-    except ValueError as error:
-        raise RequestError(
-            f"--set {key}: the value must read like the default, {default!r}."
-        ) from error
-
-
 def _parser() -> argparse.ArgumentParser:
+    told = [
+        "settings for --set:",
+        settings_told(TrainingConfig),
+        "settings for --set with --sharded:",
+        settings_told(ShardsConfig),
+    ]
     parser = argparse.ArgumentParser(
         prog="python -m unlearning train",
         description=__doc__,
-        epilog=_settings(),
+        epilog="\n".join(told),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, type=Path, help="folder of the base model")
@@ -129,15 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--resume", action="store_true", help="go on with training that stopped")
+    parser.add_argument("--sharded", action="store_true", help="one adapter a shard of people")
+    parser.add_argument("--key", type=Path,
+                        help=f"file of the shards' key; else {KEY_VARIABLE}")  # fmt: skip
+    parser.add_argument("--in-distribution", action="store_true",
+                        help="let stages of several environments stand (class A′)")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or split")
     parser.add_argument("--dtype", default="auto", help="auto or float32")
     return parser
-
-
-def _settings() -> str:
-    """Return every setting with its default and what it is."""
-    lines = [
-        f"  {one.name}={one.default}: {one.metadata['help']} [{one.metadata['source']}]"
-        for one in fields(TrainingConfig)
-    ]
-    return "\n".join(["settings for --set:", *lines])

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from tests.language_models.factories import tiny_model
 from unlearning.exact import ShardedAdapters, ShardsConfig
 from unlearning.records import Record
+from unlearning.shards import place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from language_models import LanguageModel
+    from unlearning.sharded_folder import ShardedFolder
 
 KEY = b"a key of the tests, 32 bytes long"
 CONFIG = ShardsConfig(shards=2, slices=2, rank=2, alpha=4, epochs=2, batch=3, learning_rate=1e-2)
@@ -52,3 +54,14 @@ def trained(folder: Path, records: tuple[Record, ...], **changes: Any) -> Sharde
     made = adapters(folder, **changes)
     made.train(records)
     return made
+
+
+def version(made: ShardedFolder) -> str:
+    """The digest of the weights in force."""
+    return str(made.manifest()["digest"])
+
+
+def in_slice(records: tuple[Record, ...], number: int, shards: int = 2, slices: int = 2) -> str:
+    """A subject in a slice of this number, in any shard."""
+    places = {one.subject: place(KEY, one.subject, shards, slices) for one in records}
+    return next(subject for subject, where in places.items() if where.slice == number)

@@ -131,6 +131,21 @@ def test_a_loss_that_is_not_finite_leaves_the_state_as_it_was() -> None:
     assert all(weight.grad is None for weight in lm.model.parameters())
 
 
+@pytest.mark.parametrize(("rate", "beta"), [(3.5e37, 0.9), (1e300, 0.9), (1e38, 0.999)])
+def test_a_learning_rate_beyond_the_number_format_is_refused(rate: float, beta: float) -> None:
+    with pytest.raises(RequestError, match="too large"):
+        Optimisation(learning_rate=rate, betas=(beta, 0.999))
+
+
+def test_the_largest_learning_rate_breaks_training_down_and_nothing_else() -> None:
+    lm = model()
+    most = torch.finfo(torch.float32).max * (1 - 0.9) * 0.999
+    trainer = Trainer(lm.model, list(lm.model.named_parameters()), 0, Optimisation())
+    trainer.step(_step(1, ("0-a",), rate=most), _rows(lm))
+    with pytest.raises(NotReached, match="not finite"):
+        trainer.step(_step(2, ("0-a",)), _rows(lm))
+
+
 def test_training_goes_on_from_a_kept_state_in_the_same_bits() -> None:
     lm = model()
     rows = _rows(lm)
@@ -237,7 +252,7 @@ def test_an_environment_is_compared_key_by_key() -> None:
     now = environment(torch.device("cpu"))
     require_environment(now, dict(now))
     for key in now:
-        with pytest.raises(RequestError, match=rf"another {key}.*A′"):
+        with pytest.raises(RequestError, match=rf"{key} something else, now .*A′"):
             require_environment({**now, key: "something else"}, now)
     with pytest.raises(RequestError, match="threads"):
         require_environment({key: now[key] for key in now if key != "threads"}, now)

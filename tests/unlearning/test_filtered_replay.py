@@ -13,9 +13,10 @@ from language_models.checkpoint import state_digest
 from tests.language_models.factories import tiny_model
 from tests.unlearning.trainings import BOTH, FULL, KEY, LORA, PEOPLE, model, plain_loop, records
 from unlearning.deterministic import digest
-from unlearning.filtered_replay import replay_without
+from unlearning.filtered_replay import cost_without, replay_without
+from unlearning.guarantee import guarantee
 from unlearning.retrain import retrain_without
-from unlearning.trace import checkpoints, open_trace, read_state, records_of
+from unlearning.trace import checkpoints, create, open_trace, read_state, records_of
 from unlearning.training import resume, train
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def test_replay_equals_the_run_that_never_saw_them(tmp_path: Path, form: str) ->
 
         assert _files(made.folder) == _files(whole.folder)
         assert made.digest == whole.digest
-        assert made.details["guarantee"] == whole.details["guarantee"] == "A"
+        assert made.details["guarantee"] == whole.details["guarantee"] == guarantee("A").as_dict()
         assert made.details["steps_made"] <= whole.details["steps_made"]
     assert _files(old) == before
 
@@ -199,7 +200,7 @@ def test_another_environment_is_refused_and_retraining_is_offered(tmp_path: Path
         made = retrain_without(lm, old, ["subject-1"], tmp_path / "new")
     finally:
         torch.set_num_threads(1)
-    assert made.details["guarantee"] == "A′"
+    assert made.details["guarantee"] == guarantee("A′").as_dict()
     assert open_trace(made.folder).header["environment"]["threads"] == 2
 
 
@@ -216,6 +217,52 @@ def test_a_tampered_folder_or_another_model_is_refused(tmp_path: Path) -> None:
     path = old / "checkpoints/00000002.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(CheckpointError, match="00000002"):
-        replay_without(model(), old, [f"subject-{last}"], tmp_path / "new")
+    for harm in (lambda: None, path.unlink):
+        harm()
+        with pytest.raises(CheckpointError, match="00000002"):
+            replay_without(model(), old, [f"subject-{last}"], tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("other", [{"torch": "2.0.0"}, {"device": "cuda"}])
+def test_a_training_of_another_software_or_device_is_not_replayed(
+    tmp_path: Path, other: dict[str, str]
+) -> None:
+    here = open_trace(_trained(tmp_path / "here", "lora"))
+    header = {**here.header, "environment": {**here.header["environment"], **other}}
+    old = create(tmp_path / "old", KEY, header, here.steps, records()).folder
+
+    with pytest.raises(RequestError, match=rf"{next(iter(other))} .*A′"):
+        replay_without(model(), old, ["subject-1"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    made = retrain_without(model(), old, ["subject-1"], tmp_path / "new")
+    assert made.details["guarantee"]["class"] == "A′"
+
+
+def test_what_a_replay_would_take_is_told_without_a_model(tmp_path: Path) -> None:
+    config = replace(FULL, epochs=1, batch=1, checkpoint_every=2)
+    old = train(model(), records(), tmp_path / "old", config, key=KEY).folder
+    for number in range(len(PEOPLE)):
+        subject = f"subject-{number}"
+        told = cost_without(old, [subject])
+        made = replay_without(model(), old, [subject], tmp_path / f"new-{number}")
+        assert told["steps_made"] == made.details["steps_made"]
+        steps = open_trace(made.folder).steps
+        seen = [name for step in steps[-made.details["steps_made"] :] for name in step.slots[0]]
+        assert told["share_trained"] == sum(map(bool, seen)) / made.details["records"]
+    with pytest.raises(RequestError, match="1 of the subjects"):
+        cost_without(old, ["nobody"])
+
+
+def test_a_replay_goes_on_in_its_own_folder_alone(tmp_path: Path) -> None:
+    old = _trained(tmp_path / "old", "lora")
+    replay_without(model(), old, ["subject-1"], tmp_path / "new")
+    before = _files(tmp_path / "new")
+
+    assert replay_without(model(), old, ["subject-1"], tmp_path / "new").details["steps_made"] == 0
+    for other in (["subject-2"], ["subject-1", "subject-2"]):
+        with pytest.raises(RequestError, match="exists already"):
+            replay_without(model(), old, other, tmp_path / "new")
+    with pytest.raises(RequestError, match="exists already"):
+        replay_without(model(), old, ["subject-1"], old)
+    assert _files(tmp_path / "new") == before

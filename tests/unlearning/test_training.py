@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
 import resource
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +15,7 @@ from language_models.families import family_of
 from language_models.placement import device_map
 from tests.language_models.factories import tiny_model
 from tests.unlearning.trainings import BOTH, FULL, KEY, LORA, model, plain_loop, records
-from unlearning.__main__ import main
 from unlearning.deterministic import digest
-from unlearning.guarantee import guarantee
 from unlearning.trace import checkpoints, open_trace, read_state
 from unlearning.training import resume, schedule, train
 
@@ -231,67 +226,3 @@ def test_no_text_decides_the_order(tmp_path: Path) -> None:
     other = train(model(), records("Kyoto"), tmp_path / "b", LORA, key=KEY)
     assert open_trace(one.folder).steps == open_trace(other.folder).steps
     assert one.digest != other.digest
-
-
-def test_the_command_trains_stops_and_goes_on(tmp_path: Path, capsys: Any) -> None:
-    save(model(), tmp_path / "base")
-    data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records()))
-    common = ["train", "--model", str(tmp_path / "base"), "--device", "cpu"]
-    given = [*common, "--data", str(data), "--set", "epochs=1", "--set", "rank=2",
-             "--set", "betas=0.8,0.9", "--set", "targets=q_proj,v_proj"]  # fmt: skip
-
-    assert main([*given, "--out", str(tmp_path / "run")]) == 0
-    told = capsys.readouterr()
-    assert "2 steps on 10 records" in told.out
-    assert "100%" in told.err
-    assert not any(record.subject in told.out + told.err for record in records())
-    settings = open_trace(tmp_path / "run").header["settings"]
-    assert settings["betas"] == [0.8, 0.9]
-    assert settings["targets"] == ["q_proj", "v_proj"]
-
-    assert main([*given, "--out", str(tmp_path / "run")]) == 1
-    assert "exists already" in capsys.readouterr().err
-    assert main([*common, "--out", str(tmp_path / "run"), "--resume"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--set", "packing=1"], "key=value with one of"),
-        (["--set", "rank=many"], "must read like"),
-        (["--set", "decay=square"], "decay must be"),
-        (["--resume"], "Leave out others"),
-    ],
-)
-def test_wrong_arguments_of_the_command_are_told(
-    tmp_path: Path, capsys: Any, arguments: list[str], words: str
-) -> None:
-    out = ["--model", "nowhere", "--data", "nothing", "--out", str(tmp_path / "run")]
-    assert main(["train", *out, *arguments]) == 1
-    assert words in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_commands_are_listed_without_torch() -> None:
-    code = (
-        "import sys\nfrom unlearning.__main__ import main\n"
-        "assert main([]) == 0 and main(['fly']) == 1\nassert 'torch' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "train --help" in done.stdout
-
-
-@pytest.mark.parametrize("letter", ["A", "A′", "B", "C"])
-def test_each_class_says_its_claim_conditions_and_limits(letter: str) -> None:
-    told = guarantee(letter).as_dict()
-    text = json.dumps(told).lower()
-    assert told["class"] == letter
-    assert told["conditions"]
-    assert "published" in text
-    assert "destroyed" in text
-    for word in ("erased", "forgotten", "guaranteed", "permanently"):
-        assert word not in text
-    with pytest.raises(RequestError, match="Use one of"):
-        guarantee("D")
