@@ -222,7 +222,7 @@ class _Values:
         """Return the values (n, d) in float32 and the mean loss per token of each row."""
         start = self.blocks.states[self.place].float()
         # Adam's step does not know the scale of its weights, so they are in units of the output.
-        size = start.square().mean(dim=-1, keepdim=True).sqrt()
+        size = start.square().mean(dim=1, keepdim=True).sqrt()
         moved, descent = torch.zeros_like(start), RowAdam(start, self.config.learning_rate)
         losses = torch.full((len(start),), float("inf"), device=start.device)
         going = torch.arange(len(start), device=start.device)

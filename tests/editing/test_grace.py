@@ -186,6 +186,40 @@ def test_a_growing_ball_takes_in_a_near_key_of_its_answer_and_no_other() -> None
     assert held.radii().tolist() == pytest.approx([0.4, 0.4])
 
 
+def test_one_step_moves_a_value_by_the_rate_in_units_of_the_output() -> None:
+    lm = model()
+    request = EditRequest("Malee Tanaka", "{} was born in", "was")
+    ids = torch.tensor([encode(lm, PROMPT)])
+    with torch.no_grad():
+        start = lm.model(ids, output_hidden_states=True).hidden_states[2][0, -1]
+
+    result = edit(lm, [request], "grace", _config(steps=1, learning_rate=0.5, unreached="mark"))
+
+    assert result.codebook is not None
+    (value,) = result.codebook.values
+    moved = (value - start).abs() / start.square().mean().sqrt()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.5), rtol=1e-3, atol=1e-3)
+    assert result.details["requests"][0]["value_loss"] < 100.0
+
+
+def test_values_do_not_depend_on_the_rows_beside_them() -> None:
+    lm = model()
+    requests = [OTHER, REQUEST, EditRequest("Somchai", "Q: Where does {} live? A:", "as")]
+    config = _config(steps=60, stop_loss=0.5, unreached="mark")
+
+    together = edit(lm, requests, "grace", config)
+    together.revert(lm)
+
+    alone = []
+    for request in requests:
+        result = edit(lm, [request], "grace", config)
+        assert result.codebook is not None
+        alone.append(result.codebook.values)
+        result.revert(lm)
+    assert together.codebook is not None
+    torch.testing.assert_close(together.codebook.values, torch.cat(alone), rtol=1e-3, atol=1e-3)
+
+
 def test_neighbours_bound_the_balls() -> None:
     lm = model()
     near = EditRequest(REQUEST.subject, REQUEST.prompt, "was", neighbours=(f"{PROMPT} the",))
