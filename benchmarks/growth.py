@@ -49,7 +49,7 @@ def passes(details: Mapping[str, Any]) -> float:
     """Return UltraEdit's rounds, or the mean steps of the last values of the other methods."""
     if "losses" in details:
         return len(details["losses"])
-    steps = [row["steps"] for row in details["requests"]]
+    steps: list[int] = [row["steps"] for row in details["requests"]]
     return sum(steps) / len(steps)
 
 
