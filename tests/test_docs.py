@@ -11,7 +11,12 @@ from compliance import policy
 from compliance.law import laws
 from compliance.models import Outcome, VersionState
 from compliance.statuses import Status
+from language_models.methods import GUARANTEES
 from reports.wording import banned_words
+from unlearning import METHODS
+from unlearning.__main__ import COMMANDS
+from unlearning.guarantee import guarantee
+from unlearning.request_files import KEY_VARIABLE
 
 ROOT = Path(settings.BASE_DIR)
 DOCS = {path.name: path.read_text() for path in [*ROOT.glob("docs/*.md"), ROOT / "README.md"]}
@@ -47,6 +52,29 @@ def test_every_status_method_and_law_is_documented() -> None:
         assert f"`{method}`" in DOCS["stewards.md"]
     for law in laws():
         assert f"`{law}`" in DOCS["legal.md"]
+
+
+def test_every_command_and_method_of_unlearning_is_documented() -> None:
+    text = DOCS["unlearning.md"]
+    for command in COMMANDS:
+        assert f"python -m unlearning {command} " in text, command
+    for method in METHODS:
+        assert f"| `{method}` |" in text, method
+    assert f"`{KEY_VARIABLE}`" in text
+
+
+def test_the_words_of_each_class_stand_in_the_document_as_results_say_them() -> None:
+    said: dict[str, list[str]] = {}
+    for letter in GUARANTEES:
+        told = guarantee(letter)
+        assert f"| {letter} | {told.claim} |" in DOCS["unlearning.md"]
+        for sentence in (*told.conditions, *told.limits):
+            said.setdefault(sentence, []).append(letter)
+    rows = re.findall(r"^\| (.+\.) \| ([ABC′, ]+|all) \|$", DOCS["unlearning.md"], re.MULTILINE)
+    every = ", ".join(GUARANTEES)
+    assert {one: every if letters == "all" else letters for one, letters in rows} == {
+        sentence: ", ".join(letters) for sentence, letters in said.items()
+    }
 
 
 def test_every_link_and_picture_exists() -> None:
