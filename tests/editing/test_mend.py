@@ -105,6 +105,8 @@ def test_normaliser_equals_the_deviation_over_all_rows_for_any_batches(
 
     assert torch.allclose(normaliser.mean, rows.mean(dim=0), atol=1e-14)
     assert torch.allclose(normaliser.std, rows.std(dim=0), atol=1e-14)
+    expected = (rows - rows.mean(dim=0)) / rows.std(dim=0)
+    assert torch.allclose(normaliser(rows), expected, atol=1e-13)
 
 
 def test_normaliser_keeps_the_scale_of_what_never_varied() -> None:
