@@ -12,13 +12,16 @@ import torch
 
 from editing import METHODS, EditRequest, edit
 from editing.closed_form import null_space
-from editing.contexts import context_keys, contexts
+from editing.contexts import at_edits, context_keys, contexts, group_means
+from editing.located import locate_edits
 from editing.mass import anchored
 from editing.memory import EditedKeys
+from editing.value import optimise_values
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.moments import moment_of, second_moment
+from language_models.progress import silent
 from language_models.tracing import Site
 from tests.language_models.factories import SENTENCES, tiny_model
 
@@ -231,6 +234,24 @@ def test_goals_of_unusual_length_are_scaled_back_to_the_usual_one() -> None:
     held = edit(bound, REQUESTS, "memit", _config("memit", **long, anchor=1.0))
 
     assert float(_change(held).norm()) < float(_change(loose).norm())
+
+
+def test_usual_length_is_the_mean_of_the_first_goals() -> None:
+    lm = tiny_model()
+    config = _config("memit", prefixes=0, rounds=1, unreached="mark")
+    located = locate_edits(lm, REQUESTS, config, silent)
+    model = parts(lm.model)
+    _, outputs = at_edits(lm, located.contexts, model.mlp_out(LAYER).module, model.blocks[LAYER])
+    values = optimise_values(lm, located.contexts, config, LAYER, silent)
+    goals = [
+        group_means(rows, one) + value.delta.double()
+        for rows, one, value in zip(outputs, located.contexts, values, strict=True)
+    ]
+
+    memory = edit(lm, REQUESTS, "memit", config).memory
+
+    assert isinstance(memory, EditedKeys)
+    assert memory.value_norm == pytest.approx(float(torch.cat(goals).norm(dim=1).mean()), rel=1e-6)
 
 
 def test_only_goals_longer_than_the_anchor_are_scaled_back() -> None:
