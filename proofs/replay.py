@@ -94,8 +94,8 @@ MUTANTS = (
            "__import__('unlearning.training').training.schedule([name for name in"
            " records_of(trace) if name not in division.go], config_of(trace))"),
     Mutant("the records are gone", REPLAY,
-           '"environment": now}, steps, division.stay)',
-           '"environment": now}, steps, list(records_of(trace).values()))'),
+           "trace.key, header, steps, division.stay)",
+           "trace.key, header, steps, list(records_of(trace).values()))"),
     Mutant("emptied places name nobody", REPLAY, "EMPTY if name in gone else name", "name"),
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from language_models import save
 from tests.unlearning import trainings
 from tests.unlearning.sharded_case import KEY, case_model, case_records, trained, version, without
-from tests.unlearning.trainings import LORA, model
+from tests.unlearning.trainings import BOTH, model
 from unlearning.__main__ import main
 from unlearning.guarantee import guarantee
 from unlearning.training import train
@@ -66,10 +67,13 @@ def shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Steward:
     return Steward(tmp_path, capsys, "--folder", folder, "--key", key)
 
 
-@pytest.fixture
-def traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Steward:
+@pytest.fixture(params=list(BOTH))
+def traced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> Steward:
     save(model(), tmp_path / "base")
-    train(model(), trainings.records(), tmp_path / "run", LORA)
+    config = replace(BOTH[request.param], checkpoint_every=1)
+    train(model(), trainings.records(), tmp_path / "run", config)
     return Steward(tmp_path, capsys, "--folder", str(tmp_path / "run"))
 
 
