@@ -1,10 +1,10 @@
 """TOFU in small: every approximate method beside the model that never saw the authors to unlearn.
 
-    python -m proofs.tofu [--authors 40] [--forget 4] [--epochs 20] [--methods npo simnpo ...]
+    python -m proofs.tofu [--authors 40] [--forget 4] [--methods npo ...] [--rates 1 3]
 
 A small model is made from nothing on the authors of TOFU (LETHE_TOFU names its folder) and a second
 one by exact unlearning, the full retrain without the authors to unlearn. Each method unlearns them
-at its own learning rate and at three times that; no run is left out of the table. Both models are
+at its own learning rate and at multiples of it; no run is left out of the table. Both models are
 kept in var/proofs, and so are the figures, after each run. All 200 authors take a GPU.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253 -- the proof trains models
 
-from language_models import NotReached
+from language_models import NotReached, RequestError
 from language_models.methods import public_config
 from proofs.installations import ROOT, keep
 from proofs.memorisation import auc, token_scores
@@ -31,6 +31,7 @@ from proofs.tofu_scores import (
     utility,
 )
 from unlearning import METHODS, unlearn
+from unlearning.settings import LIKELIHOOD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from proofs.tofu_data import Question, Split
 
 WITHOUT_GPU = 40
-RATES = (1.0, 3.0)  # times a method's own learning rate
+RATES = (1.0, 3.0)
 STEPS = 60
 # Nothing holds the rest of the model in these: they keep their own few steps.
 SHORT = ("gradient_ascent", "task_vector")
@@ -63,6 +64,8 @@ def settings(method: str, count: int, times: float) -> Any:
         given["alternates"] = tuple(NEUTRAL[number % len(NEUTRAL)] for number in range(count))
     elif method == "idkdpo":
         given["refusals"] = REFUSALS
+    elif method == "graddiff":  # by its own default it is kl_minimisation
+        given["retain_loss"] = LIKELIHOOD
     return config(**given, learning_rate=float(f"{config().learning_rate * times:.2g}"))
 
 
@@ -165,7 +168,7 @@ def proof(asked: argparse.Namespace) -> dict[str, Any]:
     result = {"authors": asked.authors, "forget": asked.forget, "epochs": asked.epochs,
               "device": DEVICE, "rows": rows}  # fmt: skip
     for method in asked.methods:
-        for times in RATES:
+        for times in asked.rates:
             rows.append(one_run(whole, data, reference, method, times))
             keep(f"tofu-{name}", result)
             say(table({"rows": rows[-1:]}).splitlines()[-1])
@@ -179,6 +182,8 @@ def main() -> int:
     parser.add_argument("--forget", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    times = "how many times its own learning rate each method is run at"
+    parser.add_argument("--rates", nargs="+", type=float, default=RATES, help=times)
     asked = parser.parse_args()
     if missing():
         say(missing())
@@ -186,7 +191,10 @@ def main() -> int:
     if asked.authors > WITHOUT_GPU and DEVICE == "cpu":
         parser.error(f"More than {WITHOUT_GPU} authors take a GPU, and torch finds none.")
     torch.set_num_threads(1)
-    say(table(proof(asked)))
+    try:
+        say(table(proof(asked)))
+    except RequestError as error:
+        parser.error(str(error))
     return 0
 
 

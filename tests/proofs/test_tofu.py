@@ -228,6 +228,16 @@ def test_all_authors_take_a_gpu(
 
 
 @pytest.mark.usefixtures("tofu_folder")
+def test_numbers_that_cannot_be_are_told_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["tofu", "--authors", "4", "--forget", "4"])
+    with pytest.raises(SystemExit):
+        tofu.main()
+    assert "authors more than that" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tofu_folder")
 def test_retrained_model_is_another_and_both_are_kept(tmp_path: Path) -> None:
     made: list[int] = []
 
