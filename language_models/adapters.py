@@ -6,6 +6,7 @@ part of the rows, which is how the experts of a mixture run together.
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import contextmanager
 from functools import partial
@@ -160,6 +161,11 @@ def save_peft(adapter: Adapter, folder: Path, rank: int, alpha: float, *, transp
         task_type="CAUSAL_LM",
         inference_mode=True,
     ).save_pretrained(str(folder))
+    # PEFT keeps the names as a set: their order would be another in every process.
+    path = folder / "adapter_config.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["target_modules"].sort()
+    path.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     save_file(
         {name: tensor.contiguous() for name, tensor in sorted(adapter.items())},
         folder / "adapter_model.safetensors",

@@ -31,6 +31,8 @@ from proofs.installations import keep
 from proofs.memorisation import membership, token_scores
 from unlearning import METHODS, unlearn
 from unlearning.gates import Gates, GatesNotHeld, Question
+from unlearning.records import Record
+from unlearning.retain import retain_set
 from unlearning.rows import Row, predictions, rows_of
 from unlearning.settings import LoopConfig
 from unlearning.weights import training
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).parents[1] / "demo" / "model"
 SEED = 2580
-GATED_WORDINGS, GATED_OTHERS = 7, 42
-RETAINED = 400
+GATED_WORDINGS = 7
 # Stricter than what is promised, because the probes are others.
 RETAIN_DROP = 0.01
 RELEARNING = {"share": 0.1, "steps": 20, "learning_rate": 3e-4}
@@ -91,14 +92,14 @@ def probes(person: Person) -> Plan:
         leak=RELATIONS,
         general=[GeneralFact(row["verify"][0], row["answer"]) for row in words["world"]],
         lead_ins=words["lead_ins"]["verify"],
-        other_people=24,
-        wordings_per_other=1,
+        other_people=len(asked),
+        wordings_per_other=2,
     )
 
 
-def gates(person: Person, others: Sequence[Person]) -> Gates:
+def gates(person: Person) -> Gates:
     """Return what a run must hold, asked in wordings that the corpus never uses."""
-    words = wordings()
+    words, others = wordings(), [one for one in people() if one.id != person.id]
     own = [
         Question(wording.format(person.name), person.facts[fact])
         for fact in RELATIONS
@@ -154,6 +155,12 @@ def relearnt(lm: LanguageModel, texts: Sequence[str], look: Callable[[], float])
     return shown
 
 
+def retained(person: Person) -> tuple[str, ...]:
+    """Return texts of others, half of them of people who share a name or a value."""
+    known = [Record(row["id"], row["subject"], row["text"]) for row in records()]
+    return retain_set(known, person.id, [person.name], list(person.facts.values())).texts
+
+
 def settings(method: str, person: Person, texts: Sequence[str]) -> Any:
     """Return the defaults; for AltPO with the corpus' own neutral values as alternates."""
     if method != "altpo":
@@ -171,14 +178,10 @@ def one_run(
     lm: LanguageModel, method: str, person: Person, control: Person, asked: Plan, before: Any
 ) -> dict[str, Any]:
     """Unlearn one person by one method and return all figures; the weights come back."""
-    rng = random.Random(person.id)  # noqa: S311 -- seeded sampling
     texts = texts_of(person)
-    retain = [row["text"] for row in records() if row["subject"] != person.id]
-    others = rng.sample([one for one in people() if one.id != person.id], GATED_OTHERS)
     config = settings(method, person, texts)
     try:
-        result = unlearn(lm, texts, rng.sample(retain, RETAINED), method, config,
-                         gates=gates(person, others))  # fmt: skip
+        result = unlearn(lm, texts, retained(person), method, config, gates=gates(person))
     except NotReached as error:
         last = error.looks[-1:] if isinstance(error, GatesNotHeld) else []
         return {"held": False, "reason": str(error), "last_look": last}

@@ -34,7 +34,7 @@ class AltPoConfig(PreferenceConfig):
         private=True,
     )
     retain_weight: float = setting(
-        2.0, "α, weight of the retain term", "tuned sweep: 1 or 2", published=1.0
+        50.0, "α, weight of the retain term", "measured for the divergence", published=1.0
     )
 
 

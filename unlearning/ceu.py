@@ -34,8 +34,9 @@ class CeuConfig(RetainTextsConfig):
         0, "first scored tokens of a text that are left out", "values may stand first", published=1
     )
     retain_weight: float = setting(
-        1.0, "α, weight of the retain term", "others must stay", published=0.0
+        50.0, "α, weight of the retain term", "measured for the divergence", published=0.0
     )
+    steps: int = setting(60, "steps at most", "measured")
 
     def __post_init__(self) -> None:
         super().__post_init__()

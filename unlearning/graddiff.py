@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from language_models.methods import setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import ascent
-from unlearning.settings import RetainTextsConfig, require_not_negative
+from unlearning.settings import (
+    DIVERGENCE,
+    LIKELIHOOD,
+    RetainTextsConfig,
+    require_not_negative,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +37,11 @@ class GradDiffConfig(RetainTextsConfig):
 
     retain_weight: float = setting(
         5.0, "α, weight of the retain term", "tuned sweep: 5", published=1.0
+    )
+    retain_loss: str = setting(
+        LIKELIHOOD,
+        f"{LIKELIHOOD}: learn the texts; {DIVERGENCE}: stay near the model before",
+        "its paper",
     )
     steps: int = setting(30, "steps at most", "not tuned yet")
     likely_power: float = setting(0.0, "power of a token's chance", "WGA: 1; SatImp: 5")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from language_models.errors import NotReached
+from language_models.errors import NotReached, RequestError
 from language_models.methods import public_config
 from language_models.progress import Progress, silent
 from unlearning.gates import Gates, Watch
@@ -152,7 +152,7 @@ def unlearned(
     with training(lm, config) as trained:
         watch = Watch(lm, kept, gates, config.floor)
         task = Task(lm, trained, rows, kept, config)
-        losses = _fit(task, terms(task), None if finish else watch, progress or silent)
+        losses = fit(task, terms(task), None if finish else watch, progress or silent)
         if finish is not None:
             finish(trained)
         delta, change = trained.conclude()
@@ -175,7 +175,7 @@ def unlearned(
     return UnlearnResult(delta, details)
 
 
-def _fit(
+def fit(
     task: Task, terms: Sequence[Term], watch: Watch | None, report: Progress
 ) -> list[dict[str, float]]:
     """Change the weights in place until the gates hold; return the losses of every step."""
@@ -184,12 +184,7 @@ def _fit(
         turns(len(term.lengths), term.batch, config.seed + number)
         for number, term in enumerate(terms)
     ]
-    optimiser = torch.optim.AdamW(
-        task.trained.parameters,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimiser = _adamw(task.trained.parameters, config)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=config.steps)
     losses: list[dict[str, float]] = []
     for step in range(1, config.steps + 1):
@@ -211,6 +206,21 @@ def _fit(
         if watch is not None and due and watch.look(step):
             break
     return losses
+
+
+def _adamw(parameters: Sequence[Tensor], config: LoopConfig) -> torch.optim.Optimizer:
+    """Return AdamW, with moments in 8 bits if asked; raise RequestError where that cannot be."""
+    rate, decay = config.learning_rate, config.weight_decay
+    if not config.eight_bit:
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+    if any(one.device.type != "cuda" for one in parameters):
+        raise RequestError("eight_bit needs the model on an NVIDIA GPU. Leave it off elsewhere.")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise RequestError("eight_bit needs the package bitsandbytes. Install it.") from error
+    optimiser: torch.optim.Optimizer = AdamW8bit(parameters, lr=rate, weight_decay=decay)
+    return optimiser
 
 
 def add_gradient(term: Term, chosen: Sequence[int], most: int, cost: int) -> Tensor:

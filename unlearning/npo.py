@@ -36,12 +36,12 @@ class NpoConfig(RetainTextsConfig):
 
     beta: float = setting(0.1, "how soon the push on a text fades", "NPO, section 5")
     retain_weight: float = setting(
-        5.0, "α, weight of the retain term", "tuned sweep: 1 to 5", published=1.0
+        20.0, "α, weight of the retain term", "measured for the divergence", published=1.0
     )
     learning_rate: float = setting(
         3e-4, "AdamW's learning rate", "measured; for 1B models 5e-5", published=1e-5
     )
-    steps: int = setting(50, "steps; without gates all are run", "measured: others dip and return")
+    steps: int = setting(60, "steps; without gates all are run", "measured: others dip and return")
 
     def __post_init__(self) -> None:
         super().__post_init__()

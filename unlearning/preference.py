@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class PreferenceConfig(RetainTextsConfig):
     """Settings of both methods with alternates."""
 
+    steps: int = setting(60, "steps at most", "measured")
     beta: float = setting(0.1, "how soon the push on a pair fades", "DPO, section 6")
 
     def __post_init__(self) -> None:

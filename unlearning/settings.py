@@ -17,7 +17,10 @@ class LoopConfig:
     """Settings of the training loop; every method has its own defaults for some of them."""
 
     learning_rate: float = setting(
-        2e-4, "AdamW's learning rate", "not tuned yet; for 1B models 2e-5 to 5e-5", published=1e-5
+        2e-4,
+        "AdamW's learning rate at first; it falls in a line to zero over the steps",
+        "not tuned yet; for 1B models 2e-5 to 5e-5",
+        published=1e-5,
     )
     weight_decay: float = setting(0.01, "AdamW's weight decay", "NPO, section 5")
     steps: int = setting(40, "steps at most; without gates all of them are run", "not tuned yet")
@@ -42,6 +45,11 @@ class LoopConfig:
         default=False,
         told="compute each block twice instead of keeping its states",
         source="Chen et al. 2016",
+    )
+    eight_bit: bool = setting(
+        default=False,
+        told="keep AdamW's moments in 8 bits (bitsandbytes, on a GPU)",
+        source="Dettmers et al. 2022",
     )
     check_every: int = setting(5, "steps between two looks at gates and floor", "Lethe")
     floor: float = setting(

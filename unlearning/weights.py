@@ -16,6 +16,7 @@ from language_models.adapters import acting, matrices, merged, names_of, trainab
 from language_models.architecture import parts
 from language_models.delta import WeightDelta, restore_weights
 from language_models.errors import NotReached, RequestError
+from language_models.placement import is_out_of_memory
 from language_models.replay import frozen
 from unlearning.settings import ADAPTER, ALL, LoopConfig
 
@@ -156,7 +157,7 @@ def training(lm: LanguageModel, config: LoopConfig) -> Iterator[Weights | Adapte
             yield trained
         except BaseException as error:
             trained.restore()
-            if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            if is_out_of_memory(error):
                 raise NotReached(
                     "The memory was too small. Lower tokens_per_pass, turn gradient_checkpointing"
                     " on, or train an adapter. The weights are as before."

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from accelerate import dispatch_model
 
 from language_models import nll
 from language_models.checkpoint import state_digest
-from language_models.families import FAMILIES
+from language_models.errors import RequestError
+from language_models.families import FAMILIES, family_of
 from language_models.generation import pad_right
+from language_models.placement import device_map
+from language_models.progress import silent
 from tests.language_models.factories import SENTENCES, tiny_model, tiny_tokenizer
 from unlearning import unlearn
-from unlearning.loop import Task, Term, add_gradient, passes, turns
+from unlearning.loop import Task, Term, add_gradient, fit, passes, turns
 from unlearning.npo import NpoConfig
 from unlearning.rows import predictions, rows_of
-from unlearning.settings import RetainConfig
+from unlearning.settings import DIVERGENCE, LIKELIHOOD, LoopConfig, RetainConfig
 from unlearning.weights import training
 
 if TYPE_CHECKING:
@@ -209,6 +213,63 @@ def test_gradient_checkpointing_with_an_adapter_trains_it() -> None:
         unlearn(lm, FORGET, RETAIN, "npo", config)
 
     assert state_digest(first.model) == state_digest(second.model)
+
+
+@pytest.mark.parametrize("part", ["all", "modules", "adapter"])
+def test_a_model_spread_by_accelerate_gets_the_same_bits(part: str) -> None:
+    plain, spread = tiny_model(scale=1.0), tiny_model(scale=1.0)
+    places = device_map({"": "cpu"}, family_of("llama"), spread.model.config.to_dict())
+    # Several devices of one kind are not at hand: the hooks that carry tensors there are.
+    dispatch_model(spread.model, device_map=places, force_hooks=True)
+    assert hasattr(spread.model.model.layers[1], "_hf_hook")
+    config = NpoConfig(**SMALL, part=part)
+
+    changes = [unlearn(one, FORGET, RETAIN, "npo", config).delta for one in (plain, spread)]
+
+    first, second = ({n: one.after for n, one in change.entries.items()} for change in changes)
+    assert first
+    assert first == second
+
+
+def test_moments_in_eight_bits_are_refused_where_there_is_no_gpu() -> None:
+    lm = tiny_model(scale=1.0)
+    digest = state_digest(lm.model)
+
+    with pytest.raises(RequestError, match="GPU"):
+        unlearn(lm, FORGET, RETAIN, "npo", NpoConfig(**SMALL, eight_bit=True))
+
+    assert state_digest(lm.model) == digest
+
+
+def test_divergence_of_retain_texts_begins_at_nothing_and_keeps_them_nearer() -> None:
+    kept = {}
+    for what in (DIVERGENCE, LIKELIHOOD):
+        lm = tiny_model(scale=1.0)
+        before = nll(lm, RETAIN)
+        config = NpoConfig(**{**SMALL, "steps": 8}, retain_weight=50.0, retain_loss=what)
+        losses = unlearn(lm, FORGET, RETAIN, "npo", config).details["losses"]
+        kept[what] = float((nll(lm, RETAIN) - before).abs().sum())
+        assert (losses[0]["retain"] < 1e-6) == (what == DIVERGENCE)
+
+    assert kept[DIVERGENCE] < 0.5 * kept[LIKELIHOOD]
+    with pytest.raises(RequestError, match="retain_loss"):
+        NpoConfig(retain_loss="none")
+
+
+def test_learning_rate_falls_in_a_line_to_zero() -> None:
+    lm, steps, rate = tiny_model(), 20, 1e-4
+    config = LoopConfig(steps=steps, learning_rate=rate, weight_decay=0.0)
+    with training(lm, config) as trained:
+        weight = trained.parameters[0]
+        before = weight.detach().clone()
+        rows = rows_of(lm, FORGET, 512)
+        # Under a constant gradient AdamW's every step is as long as its rate.
+        term = Term("forget", 1.0, 1, [1], [1.0], lambda _: weight.sum()[None])
+        fit(Task(lm, trained, rows, rows, config), [term], None, silent)
+        moved = float((before - weight.detach()).mean())
+        trained.restore()
+
+    assert moved == pytest.approx(rate * (steps + 1) / 2, rel=1e-2)
 
 
 def test_every_text_comes_before_any_comes_again() -> None:

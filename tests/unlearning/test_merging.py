@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,3 +88,12 @@ def test_peft_loads_an_exported_adapter_with_the_same_answers(tmp_path: Path, fa
         assert torch.allclose(found, expected, atol=1e-5)
     with pytest.raises(RequestError, match="exists"):
         made.export(tmp_path / "out")
+
+
+def test_an_exported_adapter_names_its_matrices_in_one_order(tmp_path: Path) -> None:
+    made = trained(tmp_path / "a", RECORDS)
+
+    for folder in made.export(tmp_path / "out"):
+        told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        assert told["target_modules"] == sorted(told["target_modules"])
+        assert len(told["target_modules"]) > 1
