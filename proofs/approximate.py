@@ -48,7 +48,7 @@ MODEL = Path(__file__).parents[1] / "demo" / "model"
 SEED = 2580
 GATED_WORDINGS = 7
 # Stricter than what is promised, because the probes are others.
-RETAIN_DROP = 0.01
+LEAK_GATE, RETAIN_DROP = 0.002, 0.01
 RELEARNING = {"share": 0.1, "steps": 20, "learning_rate": 3e-4}
 # What the issue promises of each person.
 LEAK_MAX = DROP_MAX = 0.02
@@ -117,7 +117,7 @@ def gates(person: Person) -> Gates:
         for fact in RELATIONS
     ]
     general = [Question(row["change"][0], row["answer"]) for row in words["world"]]
-    return Gates(tuple(own), tuple(retain), tuple(general), retain_drop=RETAIN_DROP)
+    return Gates(tuple(own), tuple(retain), tuple(general), LEAK_GATE, RETAIN_DROP)
 
 
 def leak(lm: LanguageModel, asked: Plan) -> float:

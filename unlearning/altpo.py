@@ -34,7 +34,10 @@ class AltPoConfig(PreferenceConfig):
         private=True,
     )
     retain_weight: float = setting(
-        50.0, "α, weight of the retain term", "measured for the divergence", published=1.0
+        200.0, "α, weight of the retain term", "measured for the divergence", published=1.0
+    )
+    learning_rate: float = setting(
+        3e-4, "AdamW's learning rate at first; it falls to zero", "measured", published=1e-5
     )
 
 

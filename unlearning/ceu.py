@@ -34,7 +34,10 @@ class CeuConfig(RetainTextsConfig):
         0, "first scored tokens of a text that are left out", "values may stand first", published=1
     )
     retain_weight: float = setting(
-        50.0, "α, weight of the retain term", "measured for the divergence", published=0.0
+        100.0, "α, weight of the retain term", "measured for the divergence", published=0.0
+    )
+    learning_rate: float = setting(
+        3e-4, "AdamW's learning rate at first; it falls to zero", "measured", published=1e-5
     )
     steps: int = setting(60, "steps at most", "measured")
 
