@@ -29,12 +29,13 @@ from language_models import NotReached, load
 from language_models.delta import copy_weights, restore_weights
 from proofs.installations import keep
 from proofs.memorisation import membership, token_scores
-from unlearning import METHODS, unlearn
-from unlearning.gates import Gates, GatesNotHeld, Question
+from unlearning import METHODS
+from unlearning.gates import Gates, Question
 from unlearning.records import Record
 from unlearning.retain import retain_set
 from unlearning.rows import Row, predictions, rows_of
 from unlearning.settings import LoopConfig
+from unlearning.sweep import sweep
 from unlearning.weights import training
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ SEED = 2580
 GATED_WORDINGS = 7
 # Stricter than what is promised, because the probes are others.
 LEAK_GATE, RETAIN_DROP = 0.002, 0.01
+# What is tried for each person, weights of the retain term; the least invasive is kept.
+GRID = {"npo": (20.0, 80.0), "ceu": (30.0, 100.0)}
 RELEARNING = {"share": 0.1, "steps": 20, "learning_rate": 3e-4}
 # What the issue promises of each person.
 LEAK_MAX = DROP_MAX = 0.02
@@ -180,17 +183,19 @@ def one_run(
     """Unlearn one person by one method and return all figures; the weights come back."""
     texts = texts_of(person)
     config = settings(method, person, texts)
+    weights = GRID.get(method, (config.retain_weight,))
+    tried = [(method, replace(config, retain_weight=weight)) for weight in weights]
     try:
-        result = unlearn(lm, texts, retained(person), method, config, gates=gates(person))
+        result = sweep(lm, texts, retained(person), tried, gates(person))
     except NotReached as error:
-        last = error.looks[-1:] if isinstance(error, GatesNotHeld) else []
-        return {"held": False, "reason": str(error), "last_look": last}
+        return {"held": False, "reason": str(error)}
     after = measure(lm, asked)
     strangers = token_scores(lm, made_texts(control, 24))
     found = {
         "leak": after.groups["leak"].rate,
         **{f"{name}_drop": round(before.groups[name].rate - after.groups[name].rate, 4)
            for name in ("others", "general")},
+        "retain_weight": result.details["config"]["retain_weight"],
         "steps": result.details["steps"],
         "seconds": result.details["seconds"],
         "membership": membership(token_scores(lm, texts), strangers),

@@ -36,7 +36,7 @@ class NpoConfig(RetainTextsConfig):
 
     beta: float = setting(0.1, "how soon the push on a text fades", "NPO, section 5")
     retain_weight: float = setting(
-        80.0, "α, weight of the retain term", "measured for the divergence", published=1.0
+        40.0, "α, weight of the retain term", "measured for the divergence", published=1.0
     )
     learning_rate: float = setting(
         4e-4, "AdamW's learning rate at first", "measured; for 1B models 5e-5", published=1e-5
