@@ -56,7 +56,9 @@ def matrices(
             and (path.split(".")[-1] in targets if targets else path.startswith(tuple(roots)))
         ]
         if not paths:
-            raise RequestError(f"No matrix of layer {layer} has one of the names in targets.")
+            raise RequestError(
+                f"No matrix of layer {layer} has one of the names in targets or modules."
+            )
         found += [model.projection(layer, path) for path in paths]
     return tuple(found)
 

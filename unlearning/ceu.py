@@ -1,6 +1,6 @@
 """CE-U (Yang 2025): cross entropy to the model's own chances with the true token taken out.
 
-L = γ · mean over scored tokens of the forget texts + α · mean token loss on retain texts. The
+L = γ · mean over scored tokens of the forget texts + α · retain term (`retain_loss`). The
 gradient by the logits is never longer than √2 a token, so there is nothing to run away.
 """
 
@@ -34,12 +34,15 @@ class CeuConfig(RetainTextsConfig):
         0, "first scored tokens of a text that are left out", "values may stand first", published=1
     )
     retain_weight: float = setting(
-        100.0, "α, weight of the retain term", "measured for the divergence", published=0.0
+        100.0, "α, weight of the retain term", "tried on few people, not settled", published=0.0
     )
     learning_rate: float = setting(
-        3e-4, "AdamW's learning rate at first; it falls to zero", "measured", published=1e-5
+        3e-4,
+        "AdamW's learning rate at first; it falls to zero",
+        "tried on few people, not settled",
+        published=1e-5,
     )
-    steps: int = setting(60, "steps at most", "measured")
+    steps: int = setting(60, "steps at most", "tried on few people, not settled")
 
     def __post_init__(self) -> None:
         super().__post_init__()

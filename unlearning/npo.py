@@ -1,7 +1,7 @@
 """Negative Preference Optimisation (Zhang et al. 2024) with a retain term.
 
-L = γ · mean[-(2/β) log σ(β (NLL_θ - NLL_ref))] + α · mean token loss on retain texts, where NLL is
-the sum over a text's tokens and ref the weights before. At θ = ref the gradient of the first term
+L = γ · mean[-(2/β) log σ(β (NLL_θ - NLL_ref))] + α · retain term (`retain_loss`), where NLL is the
+sum over a text's tokens and ref the weights before. At θ = ref the gradient of the first term
 is that of gradient ascent on the sum; far from ref it fades, so training does not run away. The
 reference values are one number a text and are computed once.
 
@@ -36,7 +36,10 @@ class NpoConfig(RetainTextsConfig):
 
     beta: float = setting(0.1, "how soon the push on a text fades", "NPO, section 5")
     retain_weight: float = setting(
-        40.0, "α, weight of the retain term", "measured for the divergence", published=1.0
+        40.0,
+        "α, weight of the retain term",
+        "between 20 and 80, of which each serves some",
+        published=1.0,
     )
     learning_rate: float = setting(
         4e-4, "AdamW's learning rate at first", "measured; for 1B models 5e-5", published=1e-5

@@ -1,7 +1,7 @@
 """What the methods with alternates share: DPO of a wanted text over the one to unlearn.
 
-L = γ · mean[-(2/β) log σ(β (gain of the wanted text - gain of the forget text))] + α · mean token
-loss on retain texts, gains being log p now less log p before. What both texts begin with in common
+L = γ · mean[-(2/β) log σ(β (gain of the wanted text - gain of the forget text))] + α · retain
+term (`retain_loss`), gains being log p now less log p before. What both texts begin with in common
 cancels out. Both are read in one pass; the values before are one number a text, computed once.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class PreferenceConfig(RetainTextsConfig):
     """Settings of both methods with alternates."""
 
-    steps: int = setting(60, "steps at most", "measured")
+    steps: int = setting(60, "steps at most", "measured for altpo")
     beta: float = setting(0.1, "how soon the push on a pair fades", "DPO, section 6")
 
     def __post_init__(self) -> None:

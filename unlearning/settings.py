@@ -33,7 +33,7 @@ class LoopConfig:
         ALL, f"what is trained: {ALL} weights, chosen {MODULES}, or an {ADAPTER} (LoRA)", "Lethe"
     )
     modules: tuple[str, ...] = setting(
-        (), "ends of the names of the matrices trained; none: all matrices of the blocks", "QLoRA"
+        (), "ends of the names of the matrices trained; none: attention and dense MLP", "QLoRA"
     )
     layers: tuple[int, ...] = setting((), "layers of those matrices; none: all", "QLoRA")
     rank: int = setting(8, "rank of the adapter's matrices", "UNDIAL's adapter")
@@ -95,7 +95,7 @@ class RetainTextsConfig(RetainConfig):
     retain_loss: str = setting(
         DIVERGENCE,
         f"{DIVERGENCE}: stay near the model before; {LIKELIHOOD}: learn the texts",
-        "measured: others lose less",
+        "measured for NPO: others lose less",
         published=LIKELIHOOD,
     )
 

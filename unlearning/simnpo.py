@@ -1,6 +1,6 @@
 """SimNPO (Fan et al. 2024): NPO without a reference model, by the mean loss of a text's tokens.
 
-L = γ · mean[-(2/β) log σ(β (NLL / tokens - δ))] + α · mean token loss on retain texts. The push
+L = γ · mean[-(2/β) log σ(β (NLL / tokens - δ))] + α · retain term (`retain_loss`). The push
 fades once a text costs more than δ nats a token, so it stops early with a small δ.
 """
 
@@ -30,22 +30,30 @@ class SimNpoConfig(RetainTextsConfig):
     """Settings of SimNPO."""
 
     beta: float = setting(
-        0.5, "how soon the push on a text fades", "measured; tuned at 1B: 3.5", published=4.5
+        0.5,
+        "how soon the push on a text fades",
+        "tried on few people, not settled; tuned at 1B: 3.5",
+        published=4.5,
     )
     margin: float = setting(
         8.0,
         "δ, loss a token at which the push is half; with less, the wording alone pays it",
-        "measured; tuned at 1B: 1",
+        "tried on few people, not settled; tuned at 1B: 1",
         published=0.0,
     )
-    forget_weight: float = setting(1.0, "γ, weight of the SimNPO term", "measured", published=0.125)
+    forget_weight: float = setting(
+        1.0, "γ, weight of the SimNPO term", "tried, not settled", published=0.125
+    )
     retain_weight: float = setting(
-        20.0, "α, weight of the retain term", "measured for the divergence", published=1.0
+        20.0, "α, weight of the retain term", "tried, not settled", published=1.0
     )
     learning_rate: float = setting(
-        4e-4, "AdamW's learning rate at first; it falls to zero", "measured", published=1e-5
+        4e-4,
+        "AdamW's learning rate at first; it falls to zero",
+        "tried, not settled",
+        published=1e-5,
     )
-    steps: int = setting(60, "steps at most", "measured")
+    steps: int = setting(60, "steps at most", "tried, not settled")
 
     def __post_init__(self) -> None:
         super().__post_init__()

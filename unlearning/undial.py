@@ -1,7 +1,7 @@
 """UNDIAL (Dong et al. 2025): the model learns its own former answers without the true token.
 
 L = γ · mean cross entropy to softmax(former logits - strength · true token) over the tokens of the
-forget texts + α · mean token loss on retain texts. Bounded below. Only scored tokens count: the
+forget texts + α · retain term (`retain_loss`). Bounded below. Only scored tokens count: the
 published code averages over prompt and padding as well.
 """
 
