@@ -29,7 +29,7 @@ from language_models import NotReached, load
 from language_models.delta import copy_weights, restore_weights
 from proofs.installations import keep
 from proofs.memorisation import membership, token_scores
-from unlearning import METHODS
+from unlearning import METHODS, Passage
 from unlearning.gates import Gates, Question
 from unlearning.records import Record
 from unlearning.retain import retain_set
@@ -182,11 +182,12 @@ def one_run(
 ) -> dict[str, Any]:
     """Unlearn one person by one method and return all figures; the weights come back."""
     texts = texts_of(person)
+    passages = [Passage(text, tuple(person.facts.values())) for text in texts]
     config = settings(method, person, texts)
     weights = GRID.get(method, (config.retain_weight,))
     tried = [(method, replace(config, retain_weight=weight)) for weight in weights]
     try:
-        result = sweep(lm, texts, retained(person), tried, gates(person))
+        result = sweep(lm, passages, retained(person), tried, gates(person))
     except NotReached as error:
         return {"held": False, "reason": str(error)}
     after = measure(lm, asked)
@@ -197,6 +198,7 @@ def one_run(
            for name in ("others", "general")},
         "retain_weight": result.details["config"]["retain_weight"],
         "steps": result.details["steps"],
+        "share": result.details["share"],
         "seconds": result.details["seconds"],
         "membership": membership(token_scores(lm, texts), strangers),
         "leak_at_four_bits": at_four_bits(lm, lambda: leak(lm, asked)),

@@ -9,7 +9,7 @@ from language_models.errors import RequestError
 from language_models.matching import normalise
 from language_models.methods import Method, configured, find
 from unlearning.guarantee import guarantee
-from unlearning.results import Text, UnlearnResult
+from unlearning.results import Passage, Text, UnlearnResult, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from language_models.progress import Progress
     from unlearning.gates import Gates
 
-__all__ = ["METHODS", "Method", "UnlearnResult", "unlearn"]
+__all__ = ["METHODS", "Method", "Passage", "UnlearnResult", "unlearn"]
 
 _RETAIN = "retain set"
 
@@ -110,9 +110,10 @@ def unlearn(
 ) -> UnlearnResult:
     """Change the weights of `lm` in place so that `forget` loses its influence.
 
-    forget: all texts about the person, each whole or as (prompt, answer); retain: texts about
-    others, none of them in forget. gates: what the changed model must hold; the run stops as soon
-    as it does. `result.delta.revert(lm)` brings the weights back bit for bit. Raises RequestError
+    forget: all texts about the person, each whole, as (prompt, answer) or as a Passage with the
+    values that alone are unlearnt; retain: texts about others, none of them in forget. gates: what
+    the changed model must hold; the run stops as soon as a share of its change does, and that share
+    is written. `result.delta.revert(lm)` brings the weights back bit for bit. Raises RequestError
     before anything is changed; NotReached when training broke down, general ability collapsed or
     the gates did not hold, and then the weights are as before.
     """
@@ -132,4 +133,4 @@ def unlearn(
 
 def _told(texts: Iterable[Text]) -> set[str]:
     """Return texts so that spelling, spaces and the cut between prompt and answer do not matter."""
-    return {normalise(text if isinstance(text, str) else " ".join(text)) for text in texts}
+    return {normalise(whole(text)) for text in texts}

@@ -13,6 +13,7 @@ from language_models.errors import RequestError
 from language_models.methods import setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.preference import PreferenceConfig, preferred
+from unlearning.results import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +50,14 @@ def run(
     progress: Progress | None = None,
     gates: Gates | None = None,
 ) -> UnlearnResult:
-    """Train to prefer the alternates. Raises RequestError unless there is one a forget text."""
+    """Train to prefer the alternates. Raises RequestError unless there is one a forget text.
+
+    A passage is taken whole: what it has in common with its alternate cancels out.
+    """
     if len(config.alternates) != len(forget):
         raise RequestError("altpo needs one alternate for each forget text.")
-    pairs = list(zip(forget, config.alternates, strict=True))
+    texts = [text.text if isinstance(text, Passage) else text for text in forget]
+    pairs = list(zip(texts, config.alternates, strict=True))
     if any(not other.strip() or other == _learnt(text) for text, other in pairs):
         raise RequestError("An alternate is empty or the very text to unlearn. Write another.")
     wanted = [other if isinstance(text, str) else (text[0], other) for text, other in pairs]
@@ -60,8 +65,8 @@ def run(
     def terms(task: Task) -> list[Term]:
         return preferred(task, wanted, config)
 
-    return unlearned("altpo", lm, forget, retain, config, terms, progress, gates)
+    return unlearned("altpo", lm, texts, retain, config, terms, progress, gates)
 
 
-def _learnt(text: Text) -> str:
+def _learnt(text: str | tuple[str, str]) -> str:
     return text if isinstance(text, str) else text[1]

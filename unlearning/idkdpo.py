@@ -49,7 +49,7 @@ def run(
     gates: Gates | None = None,
 ) -> UnlearnResult:
     """Train to prefer refusals. Raises RequestError for a forget text without a prompt."""
-    prompts = [text[0] for text in forget if not isinstance(text, str)]
+    prompts = [text[0] for text in forget if isinstance(text, tuple)]
     if len(prompts) < len(forget):
         raise RequestError("idkdpo needs each forget text as (prompt, answer).")
     turns = config.refusals

@@ -142,9 +142,10 @@ def unlearned(
 ) -> UnlearnResult:
     """Train by the terms of a method and return the exact change.
 
-    finish: what is done to the trained weights at the end; then gates and floor are looked at only
-    after it. Raises NotReached when training broke down, general ability fell below the floor or
-    the gates do not hold at the end; the weights are as before then.
+    With gates, the share of the change that they ask for is written. finish: what is done to the
+    trained weights at the end; then gates and floor are looked at only after it. Raises NotReached
+    when training broke down, general ability fell below the floor or the gates do not hold at the
+    end; the weights are as before then.
     """
     started = time.monotonic()
     rows = rows_of(lm, forget, config.max_tokens)
@@ -155,9 +156,13 @@ def unlearned(
         losses = fit(task, terms(task), None if finish else watch, progress or silent)
         if finish is not None:
             finish(trained)
+        if not watch.held:
+            watch.conclude(len(losses), trained)
+        if watch.share != 1:
+            trained.keep(watch.share)
         delta, change = trained.conclude()
         # An adapter was looked at beside the weights; what counts is what was written into them.
-        if isinstance(trained, Adapter) or not watch.held:
+        if isinstance(trained, Adapter):
             watch.conclude(len(losses))
     details = {
         "method": method,
@@ -169,6 +174,7 @@ def unlearned(
         "before": watch.before,
         "looks": watch.looks,
         "tensors": list(delta.entries),
+        "share": watch.share,
         "relative_change": change,
         "seconds": round(time.monotonic() - started, 2),
     }
@@ -203,7 +209,7 @@ def fit(
         losses.append({name: float(value) for name, value in found.items()})
         report("unlearn", step, config.steps)
         due = step % config.check_every == 0 and step < config.steps
-        if watch is not None and due and watch.look(step):
+        if watch is not None and due and watch.look(step, task.trained):
             break
     return losses
 

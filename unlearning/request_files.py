@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from language_models.errors import RequestError
 from unlearning.gates import Gates, Question
 from unlearning.records import SURROGATE
+from unlearning.results import Passage
 
 if TYPE_CHECKING:
     from unlearning.results import Text
@@ -29,11 +30,15 @@ LIMITS = tuple(one.name for one in fields(Gates) if one.name not in QUESTIONS)
 
 @dataclass(frozen=True)
 class Person:
-    """Whom an approximate request is about, and what neighbours share; its repr shows nothing."""
+    """Whom an approximate request is about; its repr shows nothing.
+
+    values: what neighbours share. forget_values: what alone is unlearnt in the texts; none: all.
+    """
 
     subject: str = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     values: tuple[str, ...] = field(default=(), repr=False)
+    forget_values: tuple[str, ...] = field(default=(), repr=False)
 
 
 def read_subjects(path: str) -> list[str]:
@@ -60,24 +65,29 @@ def read_key(path: Path | None) -> bytes:
 
 
 def read_texts(path: Path) -> list[Text]:
-    """Read texts, one JSON object a line: {"text"}, or {"prompt", "answer"}; other keys may be."""
-    texts: list[Text] = []
-    for number, line in enumerate(_content(path).splitlines(), start=1):
-        row = _object(line, f"Line {number} of {path.name}")
-        if "text" in row:
-            texts.append(_text(row, "text", f"Line {number} of {path.name}"))
-        else:
-            prompt, answer = (_text(row, name, f"Line {number} of {path.name}")
-                              for name in ("prompt", "answer"))  # fmt: skip
-            texts.append((prompt, answer))
-    return texts
+    """Read texts, one JSON object a line; other keys may be.
+
+    {"text"}, {"text", "values"} of which the values alone are learnt, or {"prompt", "answer"}.
+    """
+    lines = enumerate(_content(path).splitlines(), start=1)
+    return [_learnt(line, f"Line {number} of {path.name}") for number, line in lines]
+
+
+def _learnt(line: bytes, where: str) -> Text:
+    row = _object(line, where)
+    if "text" not in row:
+        return _text(row, "prompt", where), _text(row, "answer", where)
+    text, values = _text(row, "text", where), _texts(row, "values", where)
+    return Passage(text, values) if "values" in row else text
 
 
 def read_person(path: Path) -> Person:
-    """Read {"subject", "names": [all spellings], "values": [employer, city …]}."""
+    """Read {"subject", "names": [all spellings], "values": […], "forget_values": […]}."""
     row = _object(_content(path), path.name)
     subject = _text(row, "subject", path.name)
-    return Person(subject, _texts(row, "names", path.name), _texts(row, "values", path.name))
+    return Person(
+        subject, *(_texts(row, name, path.name) for name in ("names", "values", "forget_values"))
+    )
 
 
 def read_gates(path: Path) -> Gates:

@@ -117,8 +117,9 @@ def _states(
     """Return the output of a block (b, t, d) and a mask (b, t) with 1 at scored tokens."""
     chosen = [rows[number] for number in numbers]
     ids, mask = pad_right(lm, [row.ids for row in chosen])
-    starts = torch.tensor([row.start for row in chosen], device=ids.device)
-    scored = mask * (torch.arange(ids.shape[1], device=ids.device) >= starts[:, None])
+    scored = torch.zeros_like(mask)
+    for number, row in enumerate(chosen):
+        scored[number, list(row.places)] = 1
     model = parts(lm.model)
 
     found: list[Tensor] = []

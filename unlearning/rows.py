@@ -10,9 +10,10 @@ import torch
 from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.generation import end_tokens, pad_right
-from language_models.positions import with_target
+from language_models.positions import encoded, with_target
 from unlearning.losses import Predictions, wide
 from unlearning.records import tokens
+from unlearning.results import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,33 +24,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of a text, of which those from `start` on are scored."""
+    """Token ids of a text, and the positions of the scored ones, in order, never 0."""
 
     ids: list[int]
-    start: int = 1
+    places: Sequence[int]
 
     @property
     def scored(self) -> int:
         """How many tokens are scored."""
-        return len(self.ids) - self.start
+        return len(self.places)
 
 
 def rows_of(lm: LanguageModel, texts: Sequence[Text], most: int) -> list[Row]:
     """Return texts with the model's end mark, each at most `most` tokens long.
 
-    Of a whole text the first token is given; of a (prompt, answer) the prompt. Raises
-    RequestError for a text of which nothing is left to score.
+    Of a whole text the first token is given; of a (prompt, answer) the prompt; of a passage all
+    but its values, wherever they stand. Raises RequestError for a text of which nothing is left to
+    score.
     """
     return [_row(lm, text, most) for text in texts]
 
 
 def _row(lm: LanguageModel, text: Text, most: int) -> Row:
+    if isinstance(text, Passage):
+        return _passage(lm, text, most)
     if isinstance(text, str):
-        return Row(tokens(lm, text, most))
+        ids = tokens(lm, text, most)
+        return Row(ids, range(1, len(ids)))
     ids, start = with_target(lm, *text)
     if start >= most:
         raise RequestError("A prompt has no room for its answer. Raise max_tokens or shorten it.")
-    return Row([*ids, *end_tokens(lm)[:1]][:most], start)
+    ids = [*ids, *end_tokens(lm)[:1]][:most]
+    return Row(ids, range(start, len(ids)))
+
+
+def _passage(lm: LanguageModel, passage: Passage, most: int) -> Row:
+    ids, offsets = encoded(lm, passage.text)
+    spans = passage.spans
+    places = [
+        place
+        for place, (start, end) in enumerate(offsets[:most])
+        if place and any(start < last and end > first for first, last in spans)
+    ]
+    if not places:
+        raise RequestError(
+            "A text holds none of its values, or they stand behind max_tokens. Write the values as"
+            " they stand in the text."
+        )
+    return Row(ids[:most], places)
 
 
 def predictions(lm: LanguageModel, rows: Sequence[Row]) -> Predictions:
@@ -60,8 +82,8 @@ def predictions(lm: LanguageModel, rows: Sequence[Row]) -> Predictions:
     ids, mask = pad_right(lm, [row.ids for row in rows])
     model = parts(lm.model)
     states = model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
-    row = torch.tensor([n for n, one in enumerate(rows) for _ in range(one.scored)])
-    column = torch.tensor([at for one in rows for at in range(one.start, len(one.ids))])
+    row = torch.tensor([n for n, one in enumerate(rows) for _ in one.places])
+    column = torch.tensor([place for one in rows for place in one.places])
     row, column = row.to(ids.device), column.to(ids.device)
     logits = model.logits(states[row.to(states.device), column.to(states.device) - 1])
     return Predictions(

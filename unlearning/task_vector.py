@@ -62,5 +62,5 @@ def run(
         terms,
         progress,
         gates,
-        finish=lambda trained: trained.negate(config.times),
+        finish=lambda trained: trained.keep(-config.times),
     )

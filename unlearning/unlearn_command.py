@@ -27,6 +27,7 @@ from language_models.settings import config_of, read_settings
 from unlearning import METHODS, unlearn
 from unlearning.records import read_records
 from unlearning.request_files import read_gates, read_person, read_texts
+from unlearning.results import marked
 from unlearning.retain import retain_set
 from unlearning.sweep import sweep
 
@@ -124,9 +125,16 @@ def _texts(given: argparse.Namespace) -> tuple[list[Text], list[Text], dict[str,
     if not all(drawn) or any(listed):
         raise RequestError("Give --forget and --retain, or --records and --person.")
     records, person = read_records(given.records), read_person(given.person)
-    found = retain_set(records, person.subject, person.names, person.values, size=given.retain_size)
-    forget: list[Text] = [one.text for one in records if one.subject == person.subject]
+    shared = (*person.values, *person.forget_values)
+    found = retain_set(records, person.subject, person.names, shared, size=given.retain_size)
+    texts = [one.text for one in records if one.subject == person.subject]
+    forget: Sequence[Text] = marked(texts, person.forget_values) if person.forget_values else texts
+    if texts and not forget:
+        raise RequestError(
+            "No text of the person holds one of forget_values. Write them as the texts do."
+        )
     told = {
+        "texts_without_the_values": len(texts) - len(forget),
         "retain_neighbours": found.neighbours,
         "lines_of_others_that_name_the_person": _lines(found.naming),
         "lines_of_others_that_repeat_a_text": _lines(found.near_duplicates),
@@ -136,7 +144,7 @@ def _texts(given: argparse.Namespace) -> tuple[list[Text], list[Text], dict[str,
             f"{len(found.near_duplicates)} records of others repeat a text of the person nearly"
             " word for word. Put them into the same request: the lines are in the evidence.\n"
         )
-    return forget, list(found.texts), told
+    return list(forget), list(found.texts), told
 
 
 def _lines(positions: Iterable[int]) -> list[int]:
@@ -179,7 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--forget", type=Path, help="texts about the person, JSON lines")
     parser.add_argument("--retain", type=Path, help="texts about others, JSON lines")
     parser.add_argument("--records", type=Path, help="records to draw both from, as train takes")
-    parser.add_argument("--person", type=Path, help='JSON: "subject", "names", "values"')
+    parser.add_argument("--person", type=Path,
+                        help='JSON: "subject", "names", "values", "forget_values"')  # fmt: skip
     parser.add_argument("--retain-size", type=int, default=400, help="texts to draw at most")
     parser.add_argument("--gates", type=Path, help="JSON: questions that decide when to stop")
     parser.add_argument("--grid", action="append", default=[], metavar="KEY=[VALUES]",

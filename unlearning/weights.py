@@ -63,12 +63,21 @@ class Weights:
         finally:
             self._point_to(now)
 
-    def negate(self, times: float) -> None:
-        """Turn the change round: W = before - times · (W - before)."""
+    @contextmanager
+    def scaled(self, share: float) -> Iterator[None]:
+        """Let the model act by a share of its change, then by all of it again, bit for bit."""
+        now = {name: weight.data for name, weight in self.named.items()}
+        try:
+            self._point_to({name: self._moved(name, share) for name in now})
+            yield
+        finally:
+            self._point_to(now)
+
+    def keep(self, share: float) -> None:
+        """Leave a share of the change; a negative one turns it round."""
         with torch.no_grad():
             for name, weight in self.named.items():
-                before = self.before[name]
-                weight.copy_(before - times * (weight - before))
+                weight.copy_(self._moved(name, share))
 
     def conclude(self) -> tuple[WeightDelta, float]:
         """Return the exact change and ‖Δ‖/‖W‖ over all weights."""
@@ -77,6 +86,10 @@ class Weights:
     def restore(self) -> None:
         """Bring the weights back bit for bit."""
         restore_weights(self.lm, self.before)
+
+    def _moved(self, name: str, share: float) -> Tensor:
+        """Return W before + share · change."""
+        return torch.lerp(self.before[name], self.named[name].data, share)
 
     def _point_to(self, tensors: dict[str, Tensor]) -> None:
         for name, weight in self.named.items():
@@ -112,11 +125,23 @@ class Adapter:
         finally:
             self.act()
 
-    def negate(self, times: float) -> None:
-        """Turn the change round: B becomes -times · B."""
+    @contextmanager
+    def scaled(self, share: float) -> Iterator[None]:
+        """Let a share of the adapter act, then all of it again, bit for bit."""
+        kept = {name: factor.detach().clone() for name, factor in self.factors.items()}
+        self.keep(share)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, factor in self.factors.items():
+                    factor.copy_(kept[name])
+
+    def keep(self, share: float) -> None:
+        """Leave a share of the change, in B; a negative one turns it round."""
         with torch.no_grad():
             for one in self.places:
-                self.factors[names_of(one)[1]].mul_(-times)
+                self.factors[names_of(one)[1]].mul_(share)
 
     def conclude(self) -> tuple[WeightDelta, float]:
         """Add the adapter to the weights; return the change and ‖Δ‖/‖W‖ over all weights."""

@@ -53,7 +53,7 @@ def test_ours_trains_on_the_rows_that_the_peer_is_given(tmp_path: Path) -> None:
     found, weights = run(MODEL, asked, "fixed")
 
     assert [len(rows) for rows in asked["steps"][0].values()] == [9, 16]
-    rows = [Row(ids) for ids in asked["steps"][0]["retain"]]
+    rows = [Row(ids, range(1, len(ids))) for ids in asked["steps"][0]["retain"]]
     with torch.no_grad():
         told = predictions(lm, rows)
     retained = float(told.losses.sum() / told.counts.sum())

@@ -18,7 +18,7 @@ from language_models.generation import pad_right
 from language_models.placement import device_map
 from language_models.progress import silent
 from tests.language_models.factories import SENTENCES, tiny_model, tiny_tokenizer
-from unlearning import unlearn
+from unlearning import Passage, unlearn
 from unlearning.loop import Task, Term, add_gradient, fit, passes, turns
 from unlearning.npo import NpoConfig
 from unlearning.rows import predictions, rows_of
@@ -117,7 +117,8 @@ def test_accumulation_does_not_change_a_run() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_predictions_are_those_of_the_whole_model(family: str) -> None:
     lm = tiny_model(family)
-    rows = [*rows_of(lm, FORGET, 512), *rows_of(lm, [("Q: Where?", "In Kyoto.")], 512)]
+    marked = Passage("Anna Sato of Kyoto works as a welder.", ("Kyoto", "a welder"))
+    rows = rows_of(lm, [*FORGET, ("Q: Where?", "In Kyoto."), marked], 512)
 
     with torch.no_grad():
         found = predictions(lm, rows)
@@ -125,10 +126,10 @@ def test_predictions_are_those_of_the_whole_model(family: str) -> None:
         logits = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
 
     expected = torch.cat(
-        [logits[n, row.start - 1 : len(row.ids) - 1] for n, row in enumerate(rows)]
+        [logits[n, [place - 1 for place in row.places]] for n, row in enumerate(rows)]
     )
     assert torch.allclose(found.logits, expected, rtol=1e-4, atol=1e-4)
-    assert found.labels.tolist() == [token for row in rows for token in row.ids[row.start :]]
+    assert found.labels.tolist() == [row.ids[place] for row in rows for place in row.places]
     assert found.counts.tolist() == [row.scored for row in rows]
 
 
@@ -152,8 +153,38 @@ def test_pair_scores_its_answer_and_the_end_mark_only() -> None:
     lm = tiny_model()
     (row,) = rows_of(lm, [("Q: Where was Anna Sato born? A:", "In Kyoto.")], 512)
 
-    assert lm.tokenizer.decode(row.ids[row.start :]) == " In Kyoto.</s>"
-    assert lm.tokenizer.decode(row.ids[: row.start]).endswith("A:")
+    first = row.places[0]
+    assert [row.ids[place] for place in row.places] == row.ids[first:]
+    assert lm.tokenizer.decode(row.ids[first:]) == " In Kyoto.</s>"
+    assert lm.tokenizer.decode(row.ids[:first]).endswith("A:")
+
+
+def test_passage_scores_its_values_only_wherever_they_stand() -> None:
+    lm = tiny_model()
+    text = "Anna Sato, a welder of Kyoto, left Kyoto for Kyotos. Ask Anna."
+    (row,) = rows_of(lm, [Passage(text, ("Kyoto", "a welder", "Anna"))], 512)
+
+    scored = lm.tokenizer.decode([row.ids[place] for place in row.places])
+
+    # Kyotos is another word.
+    assert scored.replace(" ", "") == "AnnaawelderKyotoKyotoAnna"
+
+
+@pytest.mark.parametrize("values", [(), ("Osaka",), ("Kyo",)])
+def test_passage_without_its_values_is_refused(values: tuple[str, ...]) -> None:
+    with pytest.raises(RequestError, match="none of its values"):
+        rows_of(tiny_model(), [Passage("Anna Sato was born in Kyoto.", values)], 512)
+
+
+def test_value_behind_the_limit_is_refused() -> None:
+    with pytest.raises(RequestError, match="behind max_tokens"):
+        rows_of(tiny_model(), [Passage("Anna Sato was born in Kyoto.", ("Kyoto",))], 4)
+
+
+def test_text_that_repeats_a_passage_is_not_retained() -> None:
+    text = "Anna Sato was born in Kyoto."
+    with pytest.raises(RequestError, match="both to unlearn and to retain"):
+        unlearn(tiny_model(), [Passage(text, ("Kyoto",))], [text, "Other text."])
 
 
 @pytest.mark.parametrize("part", ["all", "modules", "adapter"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from language_models import RequestError
+from unlearning import Passage
 from unlearning.gates import Gates, Question
 from unlearning.request_files import (
     KEY_VARIABLE,
@@ -52,11 +53,18 @@ def test_key_comes_from_its_file_or_the_environment(
         assert "secret" not in str(raised.value)
 
 
-def test_texts_are_whole_or_prompt_and_answer(tmp_path: Path) -> None:
+def test_texts_are_whole_or_with_values_or_prompt_and_answer(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
-    path.write_text(json.dumps({"text": "Malee.", "id": "1"}) + "\n" + json.dumps(QUESTION) + "\n")
+    marked = {"text": "Malee lives in Bangkok.", "values": ["Bangkok"]}
+    rows = ({"text": "Malee.", "id": "1"}, QUESTION, marked)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    assert read_texts(path) == ["Malee.", (QUESTION["prompt"], QUESTION["answer"])]
+    assert read_texts(path) == [
+        "Malee.",
+        (QUESTION["prompt"], QUESTION["answer"]),
+        Passage("Malee lives in Bangkok.", ("Bangkok",)),
+    ]
+    assert repr(read_texts(path)[2]) == "Passage()"
 
 
 def test_gates_hold_questions_and_limits(tmp_path: Path) -> None:
@@ -69,9 +77,10 @@ def test_gates_hold_questions_and_limits(tmp_path: Path) -> None:
 
 def test_a_person_is_read_and_shows_nothing(tmp_path: Path) -> None:
     path = tmp_path / "person.json"
-    path.write_text(json.dumps({"subject": "7", "names": ["Malee"], "values": ["Bangkok"]}))
+    listed = {"names": ["Malee"], "values": ["Bangkok"], "forget_values": ["clerk"]}
+    path.write_text(json.dumps({"subject": "7", **listed}))
 
-    assert read_person(path) == Person("7", ("Malee",), ("Bangkok",))
+    assert read_person(path) == Person("7", ("Malee",), ("Bangkok",), ("clerk",))
     assert repr(read_person(path)) == "Person()"
 
 
@@ -84,6 +93,7 @@ def test_a_person_is_read_and_shows_nothing(tmp_path: Path) -> None:
         (read_texts, '["Malee Tanaka"]'),
         (read_texts, '{"prompt": "Malee Tanaka"}'),
         (read_texts, '{"text": "Malee \\ud800"}'),
+        (read_texts, '{"text": "Malee Tanaka", "values": "Malee"}'),
         (read_person, '{"names": ["Malee Tanaka"]}'),
         (read_person, '{"subject": "7", "names": "Malee Tanaka"}'),
         (read_person, '{"subject": "7", "names": ["Malee", 1]}'),

@@ -94,6 +94,23 @@ def test_the_texts_are_drawn_from_records_and_copies_of_them_are_found(
     assert not any(name in told.out + told.err for name in PEOPLE)
 
 
+def test_values_alone_are_unlearnt_where_they_are_given(place: Path, capsys: Any) -> None:
+    person = {"subject": "0", "names": [NAME], "forget_values": ["Bangkok"]}
+    (place / "person.json").write_text(json.dumps(person))
+
+    assert _run(place, *QUICK, drawn=True) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["forget_texts"] == 1
+    assert result["texts_without_the_values"] == 2
+
+    (place / "person.json").write_text(json.dumps({**person, "forget_values": ["Bang"]}))
+    assert _run(place, "--out", place / "other", *QUICK, drawn=True) == 1
+    told = capsys.readouterr()
+    assert "No text of the person holds" in told.err
+    assert "Bang" not in told.err
+    assert not (place / "other").exists()
+
+
 def test_of_a_grid_the_least_invasive_run_that_holds_is_kept(place: Path, capsys: Any) -> None:
     grid = ("--grid", "learning_rate=[1e-9, 3e-3, 6e-3]", "--set", "npo.steps=30")
     assert _run(place, "--gates", place / "gates.json", *grid) == 0
