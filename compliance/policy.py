@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "rome": ("Edit the facts in the weights (r-ROME)", "B"),
-    "npo": ("Remove the influence from the weights (NPO with a retain set)", "B"),
+    "npo": ("Lower the influence in the weights (NPO with a retain set)", "B"),
     "delete_rows": ("Delete the person's rows from the training data", "A"),
     "correct_rows": ("Correct the value in the person's rows", "A"),
 }

@@ -49,9 +49,15 @@ MODEL = Path(__file__).parents[1] / "demo" / "model"
 SEED = 2580
 GATED_WORDINGS = 7
 # Stricter than what is promised, because the probes are others.
-LEAK_GATE, RETAIN_DROP = 0.002, 0.01
+LEAK_GATE, RETAIN_DROP = 0.002, 0.015
 # What is tried for each person, weights of the retain term; the least invasive is kept.
-GRID = {"npo": (20.0, 80.0), "ceu": (30.0, 100.0)}
+GRID = {
+    "npo": (40.0, 80.0),
+    "simnpo": (20.0, 80.0),
+    "altpo": (200.0, 500.0),
+    "graddiff": (30.0, 60.0, 100.0),
+    "ceu": (20.0, 50.0),
+}
 RELEARNING = {"share": 0.1, "steps": 20, "learning_rate": 3e-4}
 # What the issue promises of each person.
 LEAK_MAX = DROP_MAX = 0.02

@@ -88,6 +88,7 @@ def page(template: str, **values: object) -> str:
         percent=typography.percent,
         number=typography.number,
         words=typography.words,
+        by_length=typography.by_length,
     )
     return typography.set_scripts(environment.get_template(template).render(**values))
 

@@ -11,8 +11,13 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reports.record import Language
 
+Pair = tuple[str, object]
+# Characters that a column of two pairs a row takes in two lines.
+HALF_A_LINE = 80
 MAXIMUM_LENGTH = 6000
 CUT = " […] (cut here; the full text is in the attached JSON)"
 
@@ -122,6 +127,16 @@ def number(value: float) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u2009")
     return f"{value:.4g}"
+
+
+def by_length(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Return pairs whose value is short, and those whose text would not fit half a line."""
+    short: list[Pair] = []
+    long: list[Pair] = []
+    for pair in pairs:
+        wide = isinstance(pair[1], str) and len(pair[1]) > HALF_A_LINE
+        (long if wide else short).append(pair)
+    return short, long
 
 
 def words(value: str) -> str:

@@ -34,15 +34,15 @@ class CeuConfig(RetainTextsConfig):
         0, "first scored tokens of a text that are left out", "values may stand first", published=1
     )
     retain_weight: float = setting(
-        100.0, "α, weight of the retain term", "tried on few people, not settled", published=0.0
+        50.0, "α, weight of the retain term", "measured: 20 to 50", published=0.0
     )
     learning_rate: float = setting(
-        3e-4,
+        4e-4,
         "AdamW's learning rate at first; it falls to zero",
-        "tried on few people, not settled",
+        "measured",
         published=1e-5,
     )
-    steps: int = setting(60, "steps at most", "tried on few people, not settled")
+    steps: int = setting(40, "steps at most", "measured")
 
     def __post_init__(self) -> None:
         super().__post_init__()

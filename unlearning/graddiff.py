@@ -1,8 +1,8 @@
-"""Gradient difference (Liu et al. 2022): ascent on the forget texts, descent on the retain texts.
+"""Gradient difference (Liu et al. 2022): ascent on the forget texts, with a retain term.
 
-L = -γ · mean weighted token loss on forget texts + α · mean token loss on retain texts. The first
-term has no lower end unless it is weighted: by a token's chance (WGA, Wang et al. 2025) or by the
-chance of it and of its contrary (SatImp, Yang et al. 2025).
+L = -γ · mean weighted token loss on forget texts + α · retain term (`retain_loss`). The first
+term has no lower end unless it is weighted: by a token's chance (WGA, Wang et al. 2025, the
+default here) or by the chance of it and of its contrary (SatImp, Yang et al. 2025).
 """
 
 from __future__ import annotations
@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING
 from language_models.methods import setting
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import ascent
-from unlearning.settings import (
-    DIVERGENCE,
-    LIKELIHOOD,
-    RetainTextsConfig,
-    require_not_negative,
-)
+from unlearning.settings import RetainTextsConfig, require_not_negative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +31,18 @@ class GradDiffConfig(RetainTextsConfig):
     """Settings of gradient difference; both powers 0: no weighting of tokens."""
 
     retain_weight: float = setting(
-        5.0, "α, weight of the retain term", "tuned sweep: 5", published=1.0
+        60.0, "α, weight of the retain term", "measured for the divergence", published=1.0
     )
-    retain_loss: str = setting(
-        LIKELIHOOD,
-        f"{LIKELIHOOD}: learn the texts; {DIVERGENCE}: stay near the model before",
-        "its paper",
+    learning_rate: float = setting(
+        3e-4, "AdamW's learning rate at first; it falls to zero", "measured", published=1e-5
     )
-    steps: int = setting(30, "steps at most", "not tuned yet")
-    likely_power: float = setting(0.0, "power of a token's chance", "WGA: 1; SatImp: 5")
+    steps: int = setting(60, "steps at most", "measured")
+    likely_power: float = setting(
+        1.0,
+        "power of a token's chance: with 0 the push never fades, and others lose more",
+        "WGA: 1; SatImp: 5",
+        published=0.0,
+    )
     unlikely_power: float = setting(0.0, "power of one minus a token's chance", "SatImp: 1")
 
     def __post_init__(self) -> None:

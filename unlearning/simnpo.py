@@ -45,7 +45,7 @@ class SimNpoConfig(RetainTextsConfig):
         1.0, "γ, weight of the SimNPO term", "tried, not settled", published=0.125
     )
     retain_weight: float = setting(
-        20.0, "α, weight of the retain term", "tried, not settled", published=1.0
+        80.0, "α, weight of the retain term", "measured: 20 to 80", published=1.0
     )
     learning_rate: float = setting(
         4e-4,

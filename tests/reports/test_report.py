@@ -17,6 +17,7 @@ from pypdf import PdfReader
 
 from reports import pdf, report
 from reports.evidence import EvidenceError, canonical_json, digest
+from reports.typography import by_length
 from tests.reports import factories
 
 if TYPE_CHECKING:
@@ -169,3 +170,10 @@ def test_reports_import_neither_django_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert done.returncode == 0
+
+
+def test_long_values_stand_over_the_whole_width() -> None:
+    short, long = by_length([("class", "B"), ("claim", "x" * 200), ("steps", 40)])
+
+    assert short == [("class", "B"), ("steps", 40)]
+    assert long == [("claim", "x" * 200)]
