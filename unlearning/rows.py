@@ -10,6 +10,7 @@ import torch
 from language_models.architecture import parts
 from language_models.errors import RequestError
 from language_models.generation import end_tokens, pad_right
+from language_models.packing import can_pack, packed_states
 from language_models.positions import encoded, with_target
 from unlearning.losses import Predictions, wide
 from unlearning.records import tokens
@@ -17,6 +18,8 @@ from unlearning.results import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from language_models.checkpoint import LanguageModel
     from unlearning.results import Text
@@ -79,16 +82,25 @@ def predictions(lm: LanguageModel, rows: Sequence[Row]) -> Predictions:
 
     The head sees these positions only; it is the largest matrix of a model with many tokens.
     """
-    ids, mask = pad_right(lm, [row.ids for row in rows])
-    model = parts(lm.model)
-    states = model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
-    row = torch.tensor([n for n, one in enumerate(rows) for _ in one.places])
-    column = torch.tensor([place for one in rows for place in one.places])
-    row, column = row.to(ids.device), column.to(ids.device)
-    logits = model.logits(states[row.to(states.device), column.to(states.device) - 1])
+    states, begins = _states(lm, [row.ids for row in rows])
+    places = [
+        begin + place for begin, row in zip(begins, rows, strict=True) for place in row.places
+    ]
+    logits = parts(lm.model).logits(states[torch.tensor(places, device=states.device) - 1])
+    labels = [row.ids[place] for row in rows for place in row.places]
+    numbers = [number for number, row in enumerate(rows) for _ in row.places]
     return Predictions(
         wide(logits),
-        ids[row, column].to(logits.device),
-        row.to(logits.device),
+        torch.tensor(labels, device=logits.device),
+        torch.tensor(numbers, device=logits.device),
         len(rows),
     )
+
+
+def _states(lm: LanguageModel, texts: list[list[int]]) -> tuple[Tensor, list[int]]:
+    """Return the last states (n, d) and where those of each text begin."""
+    if can_pack(lm):
+        return packed_states(lm, texts)
+    ids, mask = pad_right(lm, texts)
+    found = parts(lm.model).backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+    return found.flatten(0, 1), list(range(0, ids.numel(), ids.shape[1]))

@@ -136,7 +136,13 @@ def test_preference_begins_at_two_ln_two_and_falls(name: str) -> None:
 def test_graddiff_without_retain_weight_is_gradient_ascent() -> None:
     first, second = tiny_model(scale=1.0), tiny_model(scale=1.0)
 
-    unlearn(first, FORGET, RETAIN, "graddiff", GradDiffConfig(**SMALL, retain_weight=0.0))
+    unlearn(
+        first,
+        FORGET,
+        RETAIN,
+        "graddiff",
+        GradDiffConfig(**SMALL, retain_weight=0.0, likely_power=0.0),
+    )
     unlearn(second, FORGET, RETAIN, "gradient_ascent", GradientAscentConfig(**SMALL))
 
     assert state_digest(first.model) == state_digest(second.model)
