@@ -3,9 +3,9 @@
     python -m benchmarks.ours_unlearning --model DIR --case CASE.json --mode fixed
         --weights WEIGHTS.safetensors --out RESULT.json
 
-fixed: the steps of the case, no gates, as the peer trains. gated: the defaults of NPO, until the
-gates of the case hold. All that `unlearn` does is timed: tokens, reference values, looks at gates
-and the exact change.
+fixed: the steps of the case, no gates, as the peer trains. gated: the defaults of NPO on the values
+in the texts, which the gates name as well, until the gates of the case hold. All that `unlearn`
+does is timed: tokens, reference values, looks at gates and the exact change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -26,6 +26,12 @@ from language_models.delta import copy_weights
 from unlearning import unlearn
 from unlearning.gates import Gates, GatesNotHeld, Question
 from unlearning.npo import NpoConfig
+from unlearning.results import marked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unlearning.results import Text
 
 MODES = ("fixed", "gated")
 
@@ -45,9 +51,12 @@ def run(model: Path, case: dict[str, Any], mode: str) -> tuple[dict[str, Any], d
     gated = mode == "gated"
     config = NpoConfig() if gated else NpoConfig(**case["config"])
     gates = gates_of(case["gates"]) if gated else None
+    forget: Sequence[Text] = case["forget"]
+    if gated:
+        forget = marked(case["forget"], case["values"])
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        told = unlearn(lm, case["forget"], case["retain"], "npo", config, gates=gates).details
+        told = unlearn(lm, forget, case["retain"], "npo", config, gates=gates).details
     except NotReached as error:
         looks = error.looks if isinstance(error, GatesNotHeld) else []
         told = {"steps": config.steps, "losses": [], "looks": looks, "reason": str(error)}

@@ -4,9 +4,9 @@
         python -m benchmarks.unlearning
 
 Three runs a person, each a process of its own, in turn: the peer's NPO for 40 steps, ours for the
-same steps on the same rows, and ours with its own defaults until its gates hold. The weights that
-each leaves are then put to the same gates. Without the two variables only our side is measured and
-there is no ratio.
+same steps on the same rows, and ours with its own defaults, on the values in the same texts, until
+its gates hold. The weights that each leaves are then put to the same gates. Without the two
+variables only our side is measured and there is no ratio.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def case_of(lm: LanguageModel, person: Person, steps: int = STEPS) -> dict[str, 
     }
     return {
         "forget": forget,
+        "values": list(person.facts.values()),
         "retain": retain,
         "gates": asdict(gates(person)),
         "config": {"steps": steps, **SETTINGS},

@@ -50,13 +50,17 @@ SEED = 2580
 GATED_WORDINGS = 7
 # Stricter than what is promised, because the probes are others.
 LEAK_GATE, RETAIN_DROP = 0.002, 0.015
-# What is tried for each person, weights of the retain term; the least invasive is kept.
-GRID = {
-    "npo": (40.0, 80.0),
-    "simnpo": (20.0, 80.0),
-    "altpo": (200.0, 500.0),
-    "graddiff": (30.0, 60.0, 100.0),
-    "ceu": (20.0, 50.0),
+# What is tried for each person; of what holds the gates the least invasive is kept.
+GRID: dict[str, tuple[dict[str, float], ...]] = {
+    "npo": ({"retain_weight": 40.0}, {"retain_weight": 80.0}),
+    "simnpo": ({"retain_weight": 20.0}, {"retain_weight": 80.0}),
+    "altpo": ({"retain_weight": 200.0}, {"retain_weight": 500.0}),
+    "graddiff": (
+        {"retain_weight": 30.0},
+        {"retain_weight": 60.0},
+        {"retain_weight": 300.0, "likely_power": 0.0, "learning_rate": 4e-4},
+    ),
+    "ceu": ({"retain_weight": 20.0}, {"retain_weight": 50.0}),
 }
 RELEARNING = {"share": 0.1, "steps": 20, "learning_rate": 3e-4}
 # What the issue promises of each person.
@@ -190,8 +194,7 @@ def one_run(
     texts = texts_of(person)
     passages = [Passage(text, tuple(person.facts.values())) for text in texts]
     config = settings(method, person, texts)
-    weights = GRID.get(method, (config.retain_weight,))
-    tried = [(method, replace(config, retain_weight=weight)) for weight in weights]
+    tried = [(method, replace(config, **one)) for one in GRID.get(method, ({},))]
     try:
         result = sweep(lm, passages, retained(person), tried, gates(person))
     except NotReached as error:

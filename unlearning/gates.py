@@ -119,7 +119,8 @@ class Watch:
     """Looks at a model that is being changed; `looks` keeps what was found.
 
     general: share of general questions answered; without any, of tokens of retain texts that come
-    first. share: how much of the change is to be written, as the last look found.
+    first. share: how much of the change is to be written, as the last look found; margin: how many
+    times the least that holds forget.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Watch:
         if "general" not in self.before:
             self.before["general"] = self._ability()
         self.looks: list[dict[str, Any]] = []
-        self.share = 1.0
+        self.share = self.margin = 1.0
 
     @property
     def held(self) -> bool:
@@ -185,6 +186,7 @@ class Watch:
                 holds = self._leak() <= gates.leak_max + ROUNDING
             least, most = (least, middle) if holds else (middle, most)
         self.share = min(1.0, most * gates.margin)
+        self.margin = self.share / most
         with change.scaled(self.share):
             return {**self._held(gates), "share": self.share}
 

@@ -178,6 +178,7 @@ def unlearned(
         "looks": watch.looks,
         "tensors": list(delta.entries),
         "share": watch.share,
+        "margin": watch.margin,
         "relative_change": change,
         "seconds": round(time.monotonic() - started, 2),
     }

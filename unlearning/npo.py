@@ -42,9 +42,10 @@ class NpoConfig(RetainTextsConfig):
         published=1.0,
     )
     learning_rate: float = setting(
-        4e-4, "AdamW's learning rate at first", "measured; for 1B models 5e-5", published=1e-5
+        7e-4, "AdamW's learning rate at first", "measured; for 1B models 5e-5", published=1e-5
     )
     steps: int = setting(60, "steps; without gates all are run", "measured: others dip and return")
+    check_every: int = setting(4, "steps between two looks at gates and floor", "measured")
 
     def __post_init__(self) -> None:
         super().__post_init__()

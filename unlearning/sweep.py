@@ -1,7 +1,8 @@
 """A small grid of runs, of which the least invasive one that holds the gates is kept.
 
-Least invasive: the smallest ‖Δ‖/‖W‖. Each run starts from the same weights, and one change at most
-is held beside them.
+Least invasive: the smallest ‖Δ‖/‖W‖. A run with the whole margin of the gates goes before one that
+ended with less: there, wordings that no gate asks are the first to leak. Each run starts from the
+same weights, and one change at most is held beside them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from language_models.errors import NotReached, RequestError
 from language_models.methods import configured, find, public_config
 from language_models.progress import Progress, silent
 from unlearning import METHODS, unlearn
-from unlearning.gates import Gates, GatesNotHeld
+from unlearning.gates import ROUNDING, Gates, GatesNotHeld
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +67,7 @@ def sweep(
         else:
             result.delta.undo(lm)
             runs.append({**result.details, "held": True, "reason": ""})
-            if best is None or _size(result) < _size(best):
+            if best is None or _rank(result, gates) < _rank(best, gates):
                 best = result
         report("sweep", number, len(candidates))
     if best is None:
@@ -88,6 +89,5 @@ def _told(method: str, config: Any, error: NotReached) -> dict[str, Any]:
     }
 
 
-def _size(result: UnlearnResult) -> float:
-    size: float = result.details["relative_change"]
-    return size
+def _rank(result: UnlearnResult, gates: Gates) -> tuple[bool, float]:
+    return result.details["margin"] < gates.margin - ROUNDING, result.details["relative_change"]

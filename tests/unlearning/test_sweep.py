@@ -21,11 +21,27 @@ def test_least_invasive_run_that_holds_the_gates_is_kept() -> None:
 
     runs = result.details["runs"]
     assert [run["held"] for run in runs] == [False, True, True, True]
-    sizes = [run["relative_change"] for run in runs if run["held"]]
+    sizes = [run["relative_change"] for run in runs if run["held"] and run["margin"] >= 1.5]
     assert result.details["relative_change"] == min(sizes) < max(sizes)
     assert "Malee" not in json.dumps(result.details)
     assert state_digest(lm.model) != before
     assert result.delta.revert(lm) == before
+
+
+def test_smaller_change_without_the_margin_comes_second() -> None:
+    lm = learnt_model()
+    narrow = grid("npo", learning_rate=(3e-3,), steps=(12,))
+    wide = grid("simnpo", learning_rate=(1e-2,), steps=(40,))
+    limits = {"margin": 6.0, "retain_drop": 0.9, "general_drop": 0.9}
+
+    result = sweep(lm, FORGET, RETAIN, [*narrow, *wide], gates(**limits))
+
+    first, second = result.details["runs"]
+    assert first["held"]
+    assert second["held"]
+    assert first["relative_change"] < second["relative_change"]
+    assert result.details["method"] == "simnpo"
+    assert first["margin"] < second["margin"] == pytest.approx(6.0)
 
 
 def test_sweep_in_which_no_run_holds_changes_nothing() -> None:
