@@ -53,7 +53,7 @@ LEAK_GATE, RETAIN_DROP = 0.002, 0.015
 # What is tried for each person; of what holds the gates the least invasive is kept.
 GRID: dict[str, tuple[dict[str, float], ...]] = {
     "npo": ({"retain_weight": 40.0}, {"retain_weight": 80.0}),
-    "simnpo": ({"retain_weight": 20.0}, {"retain_weight": 80.0}),
+    "simnpo": ({"retain_weight": 80.0}, {"retain_weight": 200.0}),
     "altpo": ({"retain_weight": 200.0}, {"retain_weight": 500.0}),
     "graddiff": (
         {"retain_weight": 30.0},

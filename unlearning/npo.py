@@ -42,7 +42,7 @@ class NpoConfig(RetainTextsConfig):
         published=1.0,
     )
     learning_rate: float = setting(
-        7e-4, "AdamW's learning rate at first", "measured; for 1B models 5e-5", published=1e-5
+        5e-4, "AdamW's learning rate at first", "measured; for 1B models 5e-5", published=1e-5
     )
     steps: int = setting(60, "steps; without gates all are run", "measured: others dip and return")
     check_every: int = setting(4, "steps between two looks at gates and floor", "measured")
