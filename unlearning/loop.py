@@ -177,8 +177,7 @@ def unlearned(
         "before": watch.before,
         "looks": watch.looks,
         "tensors": list(delta.entries),
-        "share": watch.share,
-        "margin": watch.margin,
+        **({"share": watch.share, "margin": watch.margin} if gates else {}),
         "relative_change": change,
         "seconds": round(time.monotonic() - started, 2),
     }
