@@ -250,7 +250,7 @@ def main() -> int:
             result.setdefault(method, []).append(told)
             sys.stdout.write(f"{method}, person {number + 1}: {told}\n")
             sys.stdout.flush()
-            keep("approximate", result)
+            keep("-".join(["approximate", *asked.methods]), result)
     return 0 if all(one["held"] for method in asked.methods for one in result[method]) else 1
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from language_models.checkpoint import LanguageModel
+    from language_models.delta import WeightDelta
     from unlearning.losses import Predictions
 
 # What a further pass costs, in padded tokens that it must save. On two cores 96 to 400 are alike;
@@ -159,14 +160,7 @@ def unlearned(
         losses = fit(task, terms(task), None if finish else watch, progress or silent)
         if finish is not None:
             finish(trained)
-        if not watch.held:
-            watch.conclude(len(losses), trained)
-        if watch.share != 1:
-            trained.keep(watch.share)
-        delta, change = trained.conclude()
-        # An adapter was looked at beside the weights; what counts is what was written into them.
-        if isinstance(trained, Adapter):
-            watch.conclude(len(losses))
+        delta, change = _concluded(trained, watch, len(losses))
     details = {
         "method": method,
         "config": public_config(config),
@@ -182,6 +176,19 @@ def unlearned(
         "seconds": round(time.monotonic() - started, 2),
     }
     return UnlearnResult(delta, details)
+
+
+def _concluded(trained: Weights | Adapter, watch: Watch, step: int) -> tuple[WeightDelta, float]:
+    """Write the share that holds the gates; return the change and its relative size."""
+    if not watch.held:
+        watch.conclude(step, trained)
+    if watch.share != 1:
+        trained.keep(watch.share)
+    concluded = trained.conclude()
+    # An adapter was looked at beside the weights; what counts is what was written into them.
+    if isinstance(trained, Adapter):
+        watch.conclude(step)
+    return concluded
 
 
 def fit(
