@@ -5,9 +5,9 @@ nothing of what the model writes. The gates look at what greedy generation would
 likely a drawn answer is, both by one pass over prompt and answer, so that they can be looked at
 every few steps. They decide when to stop; the verdict is another measurement, by other probes.
 
-Others lose in proportion to the change, while the person's values are gone well before the whole of
-it. So the least share of the change is sought at which forgetting holds; a margin more than that is
-written, for wordings that were not asked, and nothing beyond.
+Others lose in proportion to the change, while the person's values come out no more well before the
+whole of it. So the least share of the change is sought at which forgetting holds; a margin more
+than that is written, for wordings that were not asked, and nothing beyond.
 """
 
 from __future__ import annotations

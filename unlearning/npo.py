@@ -5,8 +5,8 @@ sum over a text's tokens and ref the weights before. At θ = ref the gradient of
 is that of gradient ascent on the sum; far from ref it fades, so training does not run away. The
 reference values are one number a text and are computed once.
 
-Without gates the whole schedule is run: the person's facts are gone early, but other people's
-suffer at first and come back only towards the end.
+Without gates the whole schedule is run: the person's facts soon come out no more, but other
+people's suffer at first and come back only towards the end.
 """
 
 from __future__ import annotations

@@ -66,13 +66,14 @@ def _passage(lm: LanguageModel, passage: Passage, most: int) -> Row:
     spans = passage.spans
     places = [
         place
-        for place, (start, end) in enumerate(offsets[:most])
+        for place, (start, end) in enumerate(offsets)
         if place and any(start < last and end > first for first, last in spans)
     ]
-    if not places:
+    if not places or places[-1] >= most:
+        # A value that is cut off would stay without a word.
         raise RequestError(
-            "A text holds none of its values, or they stand behind max_tokens. Write the values as"
-            " they stand in the text."
+            "A text holds none of its values, or one stands behind max_tokens. Write the values as"
+            " they stand in the text, or raise max_tokens."
         )
     return Row(ids[:most], places)
 

@@ -178,7 +178,7 @@ def test_passage_without_its_values_is_refused(values: tuple[str, ...]) -> None:
 
 def test_value_behind_the_limit_is_refused() -> None:
     with pytest.raises(RequestError, match="behind max_tokens"):
-        rows_of(tiny_model(), [Passage("Anna Sato was born in Kyoto.", ("Kyoto",))], 4)
+        rows_of(tiny_model(), [Passage("Anna Sato was born in Kyoto.", ("Anna", "Kyoto"))], 4)
 
 
 def test_text_that_repeats_a_passage_is_not_retained() -> None:
