@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle, islice, product
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,18 @@ GROUPS = ("leak", "new_value", "same_person", "others", "general")
 
 @dataclass(frozen=True)
 class Person:
-    """A person as far as probing needs them: fact name -> value that the model may give out."""
+    """A person as far as probing needs them: fact name -> value that the model may give out.
+
+    names: language -> the name as written there, where it differs from `name`. written: fact ->
+    further ways of writing its value that are known for sure (a translation, another script).
+    """
 
     id: str
     name: str
     facts: Mapping[str, str]
+    language: str = "en"
+    names: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
