@@ -29,3 +29,18 @@ class NotReached(LetheError):
 
 class DeltaError(LetheError):
     """A weight change does not belong to the weights it is applied to, or its file is damaged."""
+
+
+class NoNumbers(LetheError):
+    """A model computes numbers that are not finite (NaN, infinity); nothing that it says counts."""
+
+
+class EndpointError(LetheError):
+    """A server was asked and gave no answer that counts.
+
+    status: the HTTP status of its last reply, None when there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

@@ -6,13 +6,14 @@ counted from each prompt's first token, and each prompt draws from random number
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from language_models.errors import RequestError
+from language_models.errors import NoNumbers, RequestError
 from language_models.modes import evaluating
 from language_models.positions import encoded
 from language_models.progress import Progress, silent
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Written:
+    """The new text for a prompt; stopped: by the model's own end, not by the limit of tokens."""
+
+    text: str
+    stopped: bool
+
+
 def generate(
     lm: LanguageModel,
     prompts: Sequence[str],
@@ -38,7 +46,32 @@ def generate(
 
     temperature 0 is greedy; above 0 the whole distribution is sampled. seed is one number for
     all prompts, or one per prompt: then a prompt's text does not depend on the other prompts.
+    Raises RequestError, and NoNumbers when the model computes NaN or infinity.
     """
+    written = write(
+        lm,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return [one.text for one in written]
+
+
+@torch.inference_mode()
+def write(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int | Sequence[int] = 0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> list[Written]:
+    """Return what `generate` does, and of each text whether the model ended it by itself."""
     if max_new_tokens < 1 or batch_size < 1 or temperature < 0:
         raise RequestError("max_new_tokens and batch_size start at 1, temperature at 0.")
     if not prompts:
@@ -47,17 +80,17 @@ def generate(
     rows = [encode(lm, prompt) for prompt in prompts]
     draws = _draws(len(rows), max_new_tokens, seed) if temperature > 0 else None
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    texts = [""] * len(rows)
+    written = [Written("", stopped=False)] * len(rows)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         chosen = None if draws is None else draws[batch]
         given = [rows[index] for index in batch]
         with evaluating(lm):
             tokens = _continue(lm, given, max_new_tokens, temperature, chosen)
-        for index, new in zip(batch, tokens, strict=True):
-            texts[index] = lm.tokenizer.decode(new, skip_special_tokens=True)
+        for index, (new, stopped) in zip(batch, tokens, strict=True):
+            written[index] = Written(lm.tokenizer.decode(new, skip_special_tokens=True), stopped)
         report("generate", min(start + batch_size, len(order)), len(order))
-    return texts
+    return written
 
 
 @torch.inference_mode()
@@ -131,7 +164,8 @@ def _continue(
     steps: int,
     temperature: float,
     draws: torch.Tensor | None,
-) -> list[list[int]]:
+) -> list[tuple[list[int], bool]]:
+    """Return the new tokens per row, and whether the row came to the model's own end."""
     width = max(len(row) for row in rows)
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=lm.device)
     mask = torch.tensor(
@@ -142,6 +176,7 @@ def _continue(
     cache: Any = DynamicCache(config=lm.model.config)
     tokens: list[list[int]] = [[] for _ in rows]
     alive = torch.arange(len(rows))
+    finite = torch.ones((), dtype=torch.bool, device=lm.device)
     for step in range(steps):
         logits = lm.model(
             input_ids=ids,
@@ -151,7 +186,8 @@ def _continue(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        chosen = _choose(logits, temperature, None if draws is None else draws[alive, step])
+        chosen, weight = _choose(logits, temperature, None if draws is None else draws[alive, step])
+        finite &= weight.isfinite().all().to(finite.device)
         going = ~torch.isin(chosen, stops)
         for row, token in zip(alive[going.cpu()].tolist(), chosen[going].tolist(), strict=True):
             tokens[row].append(token)
@@ -165,15 +201,26 @@ def _continue(
         ids = chosen[:, None]
         mask = F.pad(mask, (0, 1), value=1)
         position = position[:, -1:] + 1
-    return tokens
+    # Read once, as each look waits for the device.
+    if not finite:
+        raise NoNumbers(
+            "The model computes numbers that are not finite (NaN or infinity), so nothing that it"
+            " says counts. Check its weights, or load it with dtype float32."
+        )
+    going_on = set(alive.tolist())
+    return [(new, row not in going_on) for row, new in enumerate(tokens)]
 
 
-def _choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:
+def _choose(
+    logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the chosen tokens, and numbers that are finite only if all logits that count are."""
     if uniform is None:
-        return logits.argmax(dim=-1)
+        # NaN counts as the greatest, and after it infinity: the chosen one tells of either.
+        chosen = logits.argmax(dim=-1)
+        return chosen, logits.gather(1, chosen[:, None])
     # Inverse of the distribution function: one uniform number decides, whatever the batch.
     cumulative = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
     target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
-    return (
-        torch.searchsorted(cumulative, target, right=True).flatten().clamp(max=logits.shape[-1] - 1)
-    )
+    places = torch.searchsorted(cumulative, target, right=True).flatten()
+    return places.clamp(max=logits.shape[-1] - 1), cumulative[:, -1]

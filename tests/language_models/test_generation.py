@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from language_models import RequestError, generate, nll
+from language_models.errors import NoNumbers
 from language_models.families import FAMILIES
-from language_models.generation import encode
+from language_models.generation import Written, encode, write
 from tests.language_models.factories import tiny_model
 
 PROMPTS = [
@@ -71,6 +72,47 @@ def test_generate_stops_each_row_at_the_models_own_end() -> None:
     kept = [row[: row.index(stop)] if stop in row else row for row in ids]
     assert texts == [lm.tokenizer.decode(row) for row in kept]
     assert len(texts[1]) < len(full[1])
+
+
+def test_write_tells_which_texts_the_model_ended_itself() -> None:
+    lm = tiny_model()
+    full = generate(lm, PROMPTS, max_new_tokens=12)
+    ids = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in full]
+    stop = ids[1][3]
+    lm.model.generation_config.eos_token_id = [2, stop]
+
+    written = write(lm, PROMPTS, max_new_tokens=12, batch_size=4)
+
+    assert [one.text for one in written] == generate(lm, PROMPTS, max_new_tokens=12)
+    assert [one.stopped for one in written] == [stop in row for row in ids]
+    assert len({one.stopped for one in written}) == 2
+
+
+def test_write_that_ends_at_the_last_token_allowed_has_stopped() -> None:
+    lm = tiny_model()
+    before = write(lm, PROMPTS[:1], max_new_tokens=1)
+    lm.model.generation_config.eos_token_id = lm.tokenizer(
+        before[0].text, add_special_tokens=False
+    )["input_ids"]
+
+    after = write(lm, PROMPTS[:1], max_new_tokens=1)
+
+    assert not before[0].stopped
+    assert after == [Written("", stopped=True)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_generate_with_numbers_that_are_not_finite_is_refused(
+    value: float, temperature: float
+) -> None:
+    lm = tiny_model(tied=False)
+    with torch.no_grad():
+        # One row of the head alone: the other tokens keep good numbers.
+        lm.model.lm_head.weight[7] = value
+
+    with pytest.raises(NoNumbers, match="not finite"):
+        generate(lm, PROMPTS, max_new_tokens=2, temperature=temperature)
 
 
 def test_generate_sampled_does_not_depend_on_the_batch() -> None:
