@@ -170,7 +170,7 @@ class Endpoint:
 
     def _said(self, reply: Reply) -> Said:
         if reply.status != 200:
-            raise EndpointError(f"The endpoint was asked: it {refused(reply.status)}", reply.status)
+            raise EndpointError(f"The endpoint {refused(reply.status)}", reply.status)
         said = read(reply.body)
         self.record.add(said, reply.server)
         return said
@@ -214,13 +214,13 @@ class Endpoint:
                     return form
                 status = reply.status
                 if status not in HAS_NOT:
-                    raise EndpointError(f"The endpoint was asked: it {refused(status)}", status)
+                    raise EndpointError(f"The endpoint {refused(status)}", status)
                 if status not in REFUSES_FORM:
                     break
         plain = self._forms.get(False)
         if chat and plain and not plain.chat:
             raise _no_chat()
-        ways = "no chats" if kinds[self.api] == [True] else "in none of the ways tried"
+        ways = "no chats" if kinds[self.api] == [True] else "in no way that was tried"
         raise EndpointError(f"The endpoint answers {ways}: it {refused(status or 404)}", status)
 
     async def _try(self, channel: Channel, form: Form) -> Reply:

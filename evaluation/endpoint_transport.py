@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 # Replies after which the same request may succeed: RFC 9110 §15.5.9, RFC 6585 §4, RFC 9110 §15.6.
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 SLOW_DOWN = "Ask with lower concurrency, or later."
+REFUSED = "It refuses what it is asked: check the model name, and the fields that were added."
 SAYS = {
+    400: REFUSED,
     401: "It refuses the key: check the variable or file that holds it.",
     403: "It refuses this key for this model: check what the key may do.",
     404: "It knows no such model or path: check address and model name.",
     408: SLOW_DOWN,
+    422: REFUSED,
     429: SLOW_DOWN,
 }
 

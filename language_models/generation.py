@@ -138,6 +138,15 @@ def pad_right(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tenso
     return ids, mask
 
 
+def _pad_left(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=lm.device)
+    mask = torch.tensor(
+        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device
+    )
+    return ids, mask
+
+
 def end_tokens(lm: LanguageModel) -> list[int]:
     """Return the ids at which this model stops by itself."""
     for settings in (lm.model.generation_config, lm.model.config, lm.tokenizer):
@@ -166,11 +175,7 @@ def _continue(
     draws: torch.Tensor | None,
 ) -> list[tuple[list[int], bool]]:
     """Return the new tokens per row, and whether the row came to the model's own end."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=lm.device)
-    mask = torch.tensor(
-        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device
-    )
+    ids, mask = _pad_left(lm, rows)
     stops = torch.tensor(end_tokens(lm), dtype=torch.long, device=lm.device)
     position = (mask.cumsum(dim=1) - 1).clamp(min=0)
     cache: Any = DynamicCache(config=lm.model.config)
