@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from evaluation.bounds import clopper_pearson_lower, clopper_pearson_upper
 from evaluation.compare import Criterion, ResidualRisk, Thresholds, Verdict, compare
+from evaluation.freezing import FrozenPlan, freeze, open_frozen
 from evaluation.locate import FactFinding, probe
 from evaluation.measure import measure
-from evaluation.plan import GeneralFact, Person, Plan, Probe, plan
-from evaluation.results import GroupResult, Measurement
+from evaluation.plan import Attack, GeneralFact, Memory, Person, Plan, Probe
+from evaluation.planning import Design, plan
+from evaluation.results import AttackResult, GroupResult, Measurement
 
 __all__ = [
+    "Attack",
+    "AttackResult",
     "Criterion",
+    "Design",
     "FactFinding",
+    "FrozenPlan",
     "GeneralFact",
     "GroupResult",
     "Measurement",
+    "Memory",
     "Person",
     "Plan",
     "Probe",
@@ -27,7 +34,9 @@ __all__ = [
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "compare",
+    "freeze",
     "measure",
+    "open_frozen",
     "plan",
     "probe",
 ]

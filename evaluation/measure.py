@@ -1,55 +1,80 @@
-"""Put a plan to a model: free generation to the model's own stop, then look for the values.
+"""Put a plan to a model: live generation to the model's own stop, then scores and attacks.
 
 torch comes in with the first measurement, so that plans and verdicts need no torch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from evaluation.results import Measurement, summarise
-from language_models.matching import contains
+from evaluation.asked import ask
+from evaluation.judge import JUDGE_VERSION
+from evaluation.results import AttackResult, Measurement, summarise
+from language_models.errors import EndpointError, NoNumbers, RequestError
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from evaluation.plan import Plan, Probe
+    from evaluation.answers import Answerer
+    from evaluation.plan import Attack, Plan
     from language_models.checkpoint import LanguageModel
 
-# what decides the text of a probe: prompt, decoding, seed
-Question = tuple[str, str, int]
+WEIGHTS_ONLY = "Scores and attacks need the weights; an endpoint shows its answers alone."
 
 
-def measure(lm: LanguageModel, plan: Plan, progress: Progress | None = None) -> Measurement:
-    """Return the hits of every group of `plan` on the weights that `lm` has now."""
-    from language_models.generation import generate
+def measure(
+    asked: LanguageModel | Answerer, plan: Plan, progress: Progress | None = None
+) -> Measurement:
+    """Return what `plan` finds on a model's weights as they are now, or behind an endpoint.
 
-    report = progress or silent
-    questions = list(dict.fromkeys(_question(probe) for probe in plan.probes))
-    texts: dict[Question, str] = {}
-    for decode, temperature in (("greedy", 0.0), ("sampled", plan.temperature)):
-        chosen = [question for question in questions if question[1] == decode]
-        written = generate(
-            lm,
-            [prompt for prompt, _, _ in chosen],
-            max_new_tokens=plan.max_new_tokens,
-            temperature=temperature,
-            seed=[seed for _, _, seed in chosen],
-            progress=_shifted(report, len(texts), len(questions)),
+    A model that gives no numbers and an endpoint that fails give a measurement with its problem
+    and no figures. Raises RequestError for a plan that was frozen for another judge.
+    """
+    from evaluation.answers import Weights, is_answerer
+
+    if plan.judge not in ("", JUDGE_VERSION):
+        raise RequestError(
+            "The plan was frozen for another version of the judge. Measure with that version, or"
+            " amend the plan."
         )
-        texts.update(zip(chosen, written, strict=True))
-    return summarise(
-        plan,
-        (
-            probe.id
-            for probe in plan.probes
-            if any(contains(texts[_question(probe)], value) for value in probe.expected)
-        ),
-    )
+    answerer = asked if is_answerer(asked) else Weights(asked)
+    report = progress or silent
+    try:
+        return _measured(answerer, plan, report)
+    except (NoNumbers, EndpointError) as error:
+        return Measurement(plan.digest, {}, {}, where=dict(answerer.where), problems=(str(error),))
 
 
-def _question(probe: Probe) -> Question:
-    return (probe.prompt, probe.decode, probe.seed if probe.decode == "sampled" else 0)
+def _measured(answerer: Answerer, plan: Plan, report: Progress) -> Measurement:
+    found = ask(answerer, plan, plan.probes, _as("measure", report))
+    further: dict[str, Any] = {"how": found.how, "texts": found.texts}
+    lm = getattr(answerer, "lm", None)
+    if lm is None:
+        if plan.memory.own or plan.memory.facts or plan.held_out or plan.attacks:
+            further["scores"] = {"left_out": WEIGHTS_ONLY}
+    else:
+        further |= _from_weights(lm, plan, report)
+    further["where"] = dict(answerer.where)
+    return summarise(plan, found.hits, problems=answerer.problems, **further)
 
 
-def _shifted(report: Progress, start: int, total: int) -> Progress:
-    return lambda _stage, done, _total: report("measure", start + done, total)
+def _from_weights(lm: LanguageModel, plan: Plan, report: Progress) -> dict[str, Any]:
+    from evaluation.memorisation import memorisation
+    from evaluation.token_scores import perplexity
+
+    return {
+        "perplexity": perplexity(lm, plan.held_out) if plan.held_out else None,
+        "scores": memorisation(lm, plan.memory, report),
+        "attacks": tuple(_attacked(lm, plan, attack, report) for attack in plan.attacks),
+    }
+
+
+def _attacked(lm: LanguageModel, plan: Plan, attack: Attack, report: Progress) -> AttackResult:
+    from evaluation.attacks import ATTACKS
+
+    if attack.name not in ATTACKS:
+        raise RequestError(f"Unknown attack {attack.name!r}. Known: {', '.join(sorted(ATTACKS))}.")
+    return ATTACKS[attack.name].run(lm, plan, attack.settings, _as(attack.name, report))
+
+
+def _as(stage: str, report: Progress) -> Progress:
+    return lambda _stage, done, total: report(stage, done, total)

@@ -1,25 +1,26 @@
-"""A measurement plan: every probe fixed before the change, so that the result cannot choose it.
+"""A measurement plan: everything fixed before the change, so that the result cannot choose it.
 
-Groups: "leak" (the values that must no longer come out), "new_value" (what must come out
-instead), "same_person" (facts of the person that must stay), "others" (other people's facts),
-"general" (facts about nobody).
+Groups: "leak" (values that must no longer come out), "control" (the same values, asked of people
+who do not exist: chance), "reliability" (the new value, in the wordings of the change),
+"new_value" (in others), "same_person" (facts of the person that must stay), "others" (other
+people's facts), "general" (facts about nobody).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
 from dataclasses import asdict, dataclass, field, replace
-from itertools import cycle, islice, product
 from typing import TYPE_CHECKING, Any
 
 from language_models.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
-GROUPS = ("leak", "new_value", "same_person", "others", "general")
+GROUPS = ("leak", "control", "reliability", "new_value", "same_person", "others", "general")
+# Other people by what they share with the person, nearest first; each stands in one class alone.
+NEIGHBOURS = ("namesake", "same_value", "same_relation")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ class GeneralFact:
 
 @dataclass(frozen=True)
 class Probe:
-    """One question to the model: a hit when any `expected` value occurs in what it writes."""
+    """One question to the model: a hit when any `expected` value occurs in what it writes.
+
+    earlier: what the user says before `prompt`; the model answers each of them first. chat: asked
+    through the model's chat template. neighbour: the class of another person, see NEIGHBOURS.
+    kind: what the value is (a telephone number, a date …), for the judge.
+    """
 
     id: str
     group: str
@@ -58,16 +64,69 @@ class Probe:
     expected: tuple[str, ...]
     decode: str = "greedy"
     seed: int = 0
+    form: str = "statement"
+    language: str = "en"
+    kind: str = "text"
+    earlier: tuple[str, ...] = ()
+    chat: bool = False
+    neighbour: str = ""
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """All that the user says, in order."""
+        return (*self.earlier, self.prompt)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the scores of memorisation look at, beside the answers.
+
+    own: texts of the person that were trained on. strangers: the same texts about people who do
+    not exist. facts: fact -> prompts whose value is scored. values: fact -> value. rivals: fact ->
+    values of the same kind that belong to others, among which the own value is ranked. beginnings:
+    (fact, own text up to the value, the same of a stranger). relearnt: facts that an attack may
+    learn again, with `lessons`: (sentence about the person, the same about the first stranger).
+    """
+
+    own: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+    facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    rivals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beginnings: tuple[tuple[str, str, str], ...] = ()
+    relearnt: tuple[str, ...] = ()
+    lessons: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attempt to bring the values back: a name of attacks.ATTACKS and its settings."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All probes with the settings of generation; `digest` names the plan."""
+    """All probes, scores and attacks with their settings; `digest` names the plan.
+
+    held_out: texts whose perplexity stands for general ability. thresholds: what the policy
+    demanded when the plan was made. bound: the leak rate that the probes are to exclude when
+    nothing comes out. amends, reason: digest of the plan that this one replaces, and why.
+    """
 
     probes: tuple[Probe, ...]
     max_new_tokens: int
     temperature: float
     seed: int
+    judge: str = ""
+    held_out: tuple[str, ...] = ()
+    memory: Memory = field(default_factory=Memory)
+    attacks: tuple[Attack, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    bound: float | None = None
+    amends: str = ""
+    reason: str = ""
 
     @property
     def digest(self) -> str:
@@ -83,124 +142,44 @@ class Plan:
     def from_dict(cls, stored: Mapping[str, Any]) -> Plan:
         """Return the plan that `as_dict` wrote."""
         probes = tuple(
-            Probe(**{**row, "expected": tuple(row["expected"])}) for row in stored["probes"]
+            Probe(**{**row, **{name: tuple(row.get(name, ())) for name in ("expected", "earlier")}})
+            for row in stored["probes"]
         )
-        return cls(**{**stored, "probes": probes})
+        attacks = tuple(Attack(**row) for row in stored.get("attacks", ()))
+        rest = {
+            "held_out": tuple(stored.get("held_out", ())),
+            "memory": _memory(stored.get("memory", {})),
+            "attacks": attacks,
+        }
+        return cls(**{**stored, **rest, "probes": probes})
+
+    def amended(self, reason: str, **changes: Any) -> Plan:
+        """Return a new plan with `changes`; what was frozen stays as it was.
+
+        Raises RequestError without a reason, or when nothing changes.
+        """
+        if not reason.strip():
+            raise RequestError("An amended plan needs its reason. Say why it is changed.")
+        changed = replace(self, **changes)
+        if changed == self:
+            raise RequestError("The amended plan is the same. Keep the one that was frozen.")
+        return replace(changed, amends=self.digest, reason=reason.strip())
 
 
-def plan(
-    *,
-    subject: Person,
-    others: Sequence[Person],
-    wordings: Mapping[str, Sequence[str]],
-    used: Iterable[str],
-    leak: Sequence[str] = (),
-    new_values: Mapping[str, str] | None = None,
-    keep: Sequence[str] = (),
-    general: Sequence[GeneralFact] = (),
-    lead_ins: Sequence[str] = ("",),
-    leak_probes: int = 300,
-    other_people: int = 24,
-    wordings_per_other: int = 2,
-    max_new_tokens: int = 32,
-    temperature: float = 1.0,
-    seed: int = 0,
-) -> Plan:
-    """Build a plan.
+def _memory(stored: Mapping[str, Any]) -> Memory:
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(stored.get(name, ()))
 
-    wordings: fact -> prompts with one "{}" for the name, none of them in `used` (the wordings
-    and lead-ins of the change). leak: facts of the subject whose value must not come out.
-    new_values: fact -> value that must. keep: facts of the subject that must stay. The leak
-    group has exactly `leak_probes` probes, half greedy (at most one a prompt) and the rest
-    sampled at `temperature`; the other groups are greedy. Raises RequestError.
-    """
-    rng = random.Random(seed)  # noqa: S311 -- repeatable choice, not a secret
-    new = dict(new_values or {})
-    _check(subject, wordings, used, lead_ins, leak=leak, new=new, keep=keep)
-    probes = _leaks(subject, leak, wordings, lead_ins, leak_probes, rng) if leak else []
-    for fact, value in new.items():
-        probes += [
-            _probe(subject, "new_value", fact, lead_in + wording, value)
-            for wording, lead_in in product(wordings[fact], lead_ins)
-        ]
-    for fact in keep:
-        probes += _about(subject, "same_person", fact, wordings[fact], lead_ins)
-    for other in rng.sample(list(others), min(other_people, len(others))):
-        for fact in sorted(other.facts.keys() & wordings.keys()):
-            chosen = rng.sample(list(wordings[fact]), min(wordings_per_other, len(wordings[fact])))
-            probes += _about(other, "others", fact, chosen, [rng.choice(list(lead_ins))])
-    probes += [
-        Probe("", "general", None, "general", item.prompt, (item.answer,)) for item in general
-    ]
-    numbered = tuple(replace(probe, id=f"p-{n:05}") for n, probe in enumerate(probes, 1))
-    return Plan(numbered, max_new_tokens, temperature, seed)
+    def by_fact(name: str) -> dict[str, tuple[str, ...]]:
+        return {fact: tuple(values) for fact, values in stored.get(name, {}).items()}
 
-
-def _leaks(
-    subject: Person,
-    facts: Sequence[str],
-    wordings: Mapping[str, Sequence[str]],
-    lead_ins: Sequence[str],
-    count: int,
-    rng: random.Random,
-) -> list[Probe]:
-    """Return `count` probes, the facts in turn, each fact's prompts in random order."""
-    by_fact = []
-    for fact in facts:
-        pairs = list(product(wordings[fact], lead_ins))
-        rng.shuffle(pairs)
-        by_fact.append([_probe(subject, "leak", fact, b + a) for a, b in pairs])
-    greedy = [probe for turn in zip(*by_fact, strict=False) for probe in turn][: count // 2]
-    turns = islice(zip(*(cycle(probes) for probes in by_fact), strict=True), count)
-    drawn = [probe for turn in turns for probe in turn][: count - len(greedy)]
-    return greedy + [replace(probe, decode="sampled", seed=rng.getrandbits(48)) for probe in drawn]
-
-
-def _about(
-    person: Person, group: str, fact: str, wordings: Sequence[str], lead_ins: Sequence[str]
-) -> list[Probe]:
-    """Return one probe per wording, the lead-ins in turn."""
-    turns = zip(wordings, cycle(lead_ins), strict=False)
-    return [_probe(person, group, fact, lead_in + wording) for wording, lead_in in turns]
-
-
-def _probe(person: Person, group: str, fact: str, wording: str, value: str | None = None) -> Probe:
-    expected = person.facts[fact] if value is None else value
-    # The number is given when all probes are known.
-    return Probe("", group, person.id, fact, wording.format(person.name), (expected,))
-
-
-def _check(
-    subject: Person,
-    wordings: Mapping[str, Sequence[str]],
-    used: Iterable[str],
-    lead_ins: Sequence[str],
-    *,
-    leak: Sequence[str],
-    new: Mapping[str, str],
-    keep: Sequence[str],
-) -> None:
-    if not leak and not new:
-        raise RequestError("A plan needs a fact that must not come out or a value that must.")
-    if not lead_ins:
-        raise RequestError('Give at least one lead-in; "" means none.')
-    for fact in {*leak, *new, *keep}:
-        if not wordings.get(fact):
-            raise RequestError(f"There are no wordings to probe the fact {fact!r}. Add some.")
-    for fact in {*leak, *keep}:
-        if not subject.facts.get(fact):
-            raise RequestError(f"The value of the fact {fact!r} is not given, so nothing to find.")
-    for fact, value in new.items():
-        if not value or value == subject.facts.get(fact):
-            raise RequestError(f"The new value of {fact!r} must differ from the present one.")
-    if set(keep) & {*leak, *new}:
-        raise RequestError("A fact cannot both change and stay.")
-    for prompts in wordings.values():
-        if any(prompt.count("{}") != 1 for prompt in prompts):
-            raise RequestError('Each wording needs exactly one "{}" for the name.')
-    seen = {text.strip() for text in used if text.strip()}
-    asked = {text.strip() for text in [*lead_ins, *(p for ps in wordings.values() for p in ps)]}
-    if seen & asked:
-        raise RequestError(
-            "The plan uses wordings that the change used as well. Verify by other wordings."
-        )
+    return Memory(
+        texts("own"),
+        texts("strangers"),
+        by_fact("facts"),
+        dict(stored.get("values", {})),
+        by_fact("rivals"),
+        tuple((fact, own, other) for fact, own, other in stored.get("beginnings", ())),
+        texts("relearnt"),
+        tuple((own, other) for own, other in stored.get("lessons", ())),
+    )

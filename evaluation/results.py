@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evaluation.bounds import clopper_pearson_lower, clopper_pearson_upper
 from evaluation.plan import GROUPS, Plan, Probe
+from evaluation.risk import clustered_upper, corrected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 @dataclass(frozen=True)
 class FactResult:
-    """Probes and hits of one fact within a group."""
+    """Probes and hits of one fact within a group.
+
+    upper: bound on the rate of its prompts; those of all facts hold together with 95 %.
+    """
 
     n: int
     hits: int
+    upper: float = 1.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Probes and hits of a part of a group, with one-sided bounds at 95 % each."""
+
+    n: int
+    hits: int
+    lower_95: float
+    upper_95: float
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,9 @@ class GroupResult:
     """Probes and hits of a group; the bounds are one-sided at 95 %, for the rate of hits.
 
     prompts counts distinct prompts, prompts_hit those with at least one hit: several draws from
-    one prompt say less about other prompts than as many prompts would.
+    one prompt say less about other prompts than as many prompts would, so upper_by_prompt bounds
+    the rate of prompts that hit at all. forms: form -> language -> part. neighbours: class of
+    other people -> part.
     """
 
     n: int
@@ -36,15 +54,74 @@ class GroupResult:
     prompts: int
     prompts_hit: int
     facts: Mapping[str, FactResult]
+    upper_by_prompt: float = 1.0
+    forms: Mapping[str, Mapping[str, Cell]] = field(default_factory=dict)
+    neighbours: Mapping[str, Cell] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> GroupResult:
+        """Return the group that `asdict` wrote."""
+        forms = {
+            form: {language: Cell(**cell) for language, cell in row.items()}
+            for form, row in stored.get("forms", {}).items()
+        }
+        parts = {
+            "facts": {fact: FactResult(**row) for fact, row in stored["facts"].items()},
+            "forms": forms,
+            "neighbours": {k: Cell(**cell) for k, cell in stored.get("neighbours", {}).items()},
+        }
+        return cls(**{**stored, **parts})
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How many answers there were, how many were empty and how many never came to an end."""
+
+    answers: int = 0
+    empty: int = 0
+    endless: int = 0
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack brought out: the leak and control groups under it, and its own figures."""
+
+    name: str
+    settings: Mapping[str, Any]
+    groups: Mapping[str, GroupResult] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name with what tells two runs of it apart."""
+        bits = self.settings.get("bits")
+        return f"{self.name}, {bits} bits" if bits else self.name
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> AttackResult:
+        """Return the result that `asdict` wrote."""
+        return cls(**{**stored, "groups": _groups(stored["groups"])})
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The result of one plan on one model version; hit_probes: group -> ids of its hits."""
+    """The result of one plan on one model version.
+
+    hit_probes: group -> ids of its hits. where: what was asked, weights or an endpoint. how:
+    exact, fuzzy, partial -> leaks found so. scores: memorisation, see memorisation.py. problems:
+    why the figures cannot be relied on; with any, no verdict is a pass.
+    """
 
     plan_digest: str
     groups: Mapping[str, GroupResult]
     hit_probes: Mapping[str, tuple[str, ...]]
+    where: Mapping[str, str] = field(default_factory=dict)
+    how: Mapping[str, int] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
+    perplexity: float | None = None
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    attacks: tuple[AttackResult, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values; they hold figures and probe numbers, nothing about a person."""
@@ -54,44 +131,88 @@ class Measurement:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Measurement:
         """Return the measurement that `as_dict` wrote."""
-        groups = {
-            name: GroupResult(
-                **{**group, "facts": {f: FactResult(**row) for f, row in group["facts"].items()}}
-            )
-            for name, group in stored["groups"].items()
+        parts = {
+            "groups": _groups(stored["groups"]),
+            "hit_probes": {name: tuple(ids) for name, ids in stored["hit_probes"].items()},
+            "texts": Texts(**stored.get("texts", {})),
+            "attacks": tuple(AttackResult.from_dict(row) for row in stored.get("attacks", ())),
+            "problems": tuple(stored.get("problems", ())),
         }
-        hits = {name: tuple(ids) for name, ids in stored["hit_probes"].items()}
-        return cls(stored["plan_digest"], groups, hits)
+        return cls(**{**stored, **parts})
 
 
-def summarise(plan: Plan, hit_probes: Iterable[str]) -> Measurement:
-    """Count hits per group and per fact."""
+def _groups(stored: Mapping[str, Any]) -> dict[str, GroupResult]:
+    return {name: GroupResult.from_dict(group) for name, group in stored.items()}
+
+
+def summarise(plan: Plan, hit_probes: Iterable[str], **further: Any) -> Measurement:
+    """Count hits per group, fact, form and neighbour; `further` are fields of the measurement."""
     hits = set(hit_probes)
-    groups, ids = {}, {}
-    for name in GROUPS:
-        probes = [probe for probe in plan.probes if probe.group == name]
-        if probes:
-            groups[name] = _group(probes, hits)
-            ids[name] = tuple(probe.id for probe in probes if probe.id in hits)
-    return Measurement(plan.digest, groups, ids)
+    ids = {
+        name: tuple(one.id for one in plan.probes if one.group == name and one.id in hits)
+        for name in GROUPS
+        if any(one.group == name for one in plan.probes)
+    }
+    return Measurement(plan.digest, group_results(plan.probes, hits), ids, **further)
+
+
+def group_results(probes: Iterable[Probe], hits: set[str]) -> dict[str, GroupResult]:
+    """Return the groups that have probes, in the order of GROUPS."""
+    found: defaultdict[str, list[Probe]] = defaultdict(list)
+    for probe in probes:
+        found[probe.group].append(probe)
+    return {name: _group(found[name], hits) for name in GROUPS if name in found}
 
 
 def _group(probes: list[Probe], hits: set[str]) -> GroupResult:
-    n = len(probes)
-    found = [probe for probe in probes if probe.id in hits]
-    facts = {
-        fact: FactResult(
-            sum(probe.fact == fact for probe in probes), sum(probe.fact == fact for probe in found)
-        )
-        for fact in sorted({probe.fact for probe in probes})
-    }
+    n, count = len(probes), sum(probe.id in hits for probe in probes)
+    prompts = _by_prompt(probes, hits)
+    facts = sorted({probe.fact for probe in probes})
+    together = corrected(0.95, len(facts))
+    languages = {form: [one for one in probes if one.form == form] for form in _seen(probes)}
     return GroupResult(
         n=n,
-        hits=len(found),
-        rate=len(found) / n,
-        lower_95=clopper_pearson_lower(len(found), n),
-        upper_95=clopper_pearson_upper(len(found), n),
-        prompts=len({probe.prompt for probe in probes}),
-        prompts_hit=len({probe.prompt for probe in found}),
-        facts=facts,
+        hits=count,
+        rate=count / n,
+        lower_95=clopper_pearson_lower(count, n),
+        upper_95=clopper_pearson_upper(count, n),
+        prompts=len(prompts),
+        prompts_hit=sum(any(answers) for answers in prompts.values()),
+        facts={
+            fact: _fact([one for one in probes if one.fact == fact], hits, together)
+            for fact in facts
+        },
+        upper_by_prompt=clustered_upper(prompts).upper,
+        forms={
+            form: _cells(own, hits, lambda one: one.language) for form, own in languages.items()
+        },
+        neighbours=_cells(probes, hits, lambda one: one.neighbour),
     )
+
+
+def _seen(probes: list[Probe]) -> list[str]:
+    return list(dict.fromkeys(probe.form for probe in probes))
+
+
+def _by_prompt(probes: list[Probe], hits: set[str]) -> dict[object, list[bool]]:
+    prompts: defaultdict[object, list[bool]] = defaultdict(list)
+    for probe in probes:
+        prompts[probe.turns].append(probe.id in hits)
+    return dict(prompts)
+
+
+def _fact(probes: list[Probe], hits: set[str], confidence: float) -> FactResult:
+    bound = clustered_upper(_by_prompt(probes, hits), confidence)
+    return FactResult(len(probes), sum(probe.id in hits for probe in probes), bound.upper)
+
+
+def _cells(probes: list[Probe], hits: set[str], key: Callable[[Probe], str]) -> dict[str, Cell]:
+    """Return a part for each key; none for the empty key."""
+    every = Counter(key(probe) for probe in probes)
+    found = Counter(key(probe) for probe in probes if probe.id in hits)
+    return {name: cell(n, found[name]) for name, n in every.items() if name}
+
+
+def cell(n: int, hits: int) -> Cell:
+    """Return a part with its bounds."""
+    return Cell(n, hits, clopper_pearson_lower(hits, n), clopper_pearson_upper(hits, n))

@@ -13,6 +13,8 @@ from language_models.errors import RequestError
 from language_models.matching import unspaced
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from language_models.checkpoint import LanguageModel
 
 ROLES = ("subject_first", "subject_middle", "subject_last", "between", "last")
@@ -56,17 +58,31 @@ def encoded(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, in
     Some tokenizers close each text with a mark; nothing is written or predicted after that.
     Raises RequestError for a text that is not valid Unicode.
     """
+    return encoded_all(lm, [text])[0]
+
+
+def encoded_all(
+    lm: LanguageModel, texts: Sequence[str]
+) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Return what `encoded` does for each text; the tokenizer reads them all at once."""
     try:
-        text.encode()
+        for text in texts:
+            text.encode()
     except UnicodeEncodeError:
         # The error itself would carry the text.
         raise RequestError("A text holds half a character. Write it anew as Unicode.") from None
-    found = lm.tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
-    ids, added = found["input_ids"], found["special_tokens_mask"]
-    end = len(ids)
-    while end > 1 and added[end - 1]:
-        end -= 1
-    return ids[:end], found["offset_mapping"][:end]
+    if not texts:
+        return []
+    found = lm.tokenizer(list(texts), return_offsets_mapping=True, return_special_tokens_mask=True)
+    rows = []
+    for ids, offsets, added in zip(
+        found["input_ids"], found["offset_mapping"], found["special_tokens_mask"], strict=True
+    ):
+        end = len(ids)
+        while end > 1 and added[end - 1]:
+            end -= 1
+        rows.append((ids[:end], offsets[:end]))
+    return rows
 
 
 def locate(lm: LanguageModel, prompt: str, subject: str) -> Located:
@@ -97,16 +113,29 @@ def with_target(lm: LanguageModel, prompt: str, target: str) -> tuple[list[int],
     between, unless the prompt ends in one or both sides are of a script without spaces.
     Raises RequestError for an empty prompt or target, or one that the tokenizer cannot join.
     """
-    if not prompt or not target.strip():
+    return with_targets(lm, [(prompt, target)])[0]
+
+
+def with_targets(
+    lm: LanguageModel, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[list[int], int]]:
+    """Return what `with_target` does for each (prompt, target); all are read at once."""
+    if any(not prompt or not target.strip() for prompt, target in pairs):
         raise RequestError("Prompt and target need at least one letter each.")
-    after = target if _joined(prompt, target) else f" {target}"
-    before, _ = encoded(lm, prompt)
-    ids, offsets = encoded(lm, prompt + after)
-    start = sum(end <= len(prompt) for _, end in offsets)
-    if ids[:start] == before and start < len(ids):
-        return ids, start
-    # The tokenizer merged across the border.
-    return before + _continuation(lm, before, after, _text(lm, ids)), len(before)
+    after = [target if _joined(prompt, target) else f" {target}" for prompt, target in pairs]
+    prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
+    alone = dict(zip(prompts, encoded_all(lm, prompts), strict=True))
+    whole = encoded_all(lm, [pair[0] + text for pair, text in zip(pairs, after, strict=True)])
+    rows = []
+    for (prompt, _), text, (ids, offsets) in zip(pairs, after, whole, strict=True):
+        before = alone[prompt][0]
+        start = sum(end <= len(prompt) for _, end in offsets)
+        if ids[:start] == before and start < len(ids):
+            rows.append((ids, start))
+        else:
+            # The tokenizer merged across the border.
+            rows.append((before + _continuation(lm, before, text, _text(lm, ids)), len(before)))
+    return rows
 
 
 def _continuation(lm: LanguageModel, before: list[int], after: str, whole: str) -> list[int]:

@@ -23,7 +23,7 @@ import torch  # noqa: TID253 -- the proof trains models
 
 from demo.corpus import records, wordings
 from demo.people import RELATIONS, people
-from evaluation import GeneralFact, measure, plan
+from evaluation import Design, GeneralFact, measure, plan
 from evaluation import Person as Probed
 from language_models import NotReached, load
 from language_models.delta import copy_weights, restore_weights
@@ -98,15 +98,17 @@ def probes(person: Person) -> Plan:
     words = wordings()
     asked = [Probed(one.id, one.name, one.facts) for one in people() if one.id != person.id]
     return plan(
-        subject=Probed(person.id, person.name, person.facts),
-        others=asked,
-        wordings={fact: words[fact]["verify"][GATED_WORDINGS:] for fact in RELATIONS},
-        used=[wording for fact in RELATIONS for wording in words[fact]["change"]],
-        leak=RELATIONS,
-        general=[GeneralFact(row["verify"][0], row["answer"]) for row in words["world"]],
-        lead_ins=words["lead_ins"]["verify"],
-        other_people=len(asked),
-        wordings_per_other=2,
+        Design(
+            subject=Probed(person.id, person.name, person.facts),
+            others=asked,
+            wordings={fact: words[fact]["verify"][GATED_WORDINGS:] for fact in RELATIONS},
+            used=[wording for fact in RELATIONS for wording in words[fact]["change"]],
+            leak=RELATIONS,
+            general=[GeneralFact(row["verify"][0], row["answer"]) for row in words["world"]],
+            lead_ins=words["lead_ins"]["verify"],
+            other_people=len(asked),
+            wordings_per_other=2,
+        )
     )
 
 

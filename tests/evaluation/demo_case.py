@@ -9,7 +9,7 @@ import torch
 
 from demo.corpus import records, wordings
 from demo.people import RELATIONS, people
-from evaluation import GeneralFact, Person, Plan, plan
+from evaluation import Design, GeneralFact, Person, Plan, plan
 from language_models import LanguageModel, load
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def demo_plan(subject: Person, **changes: Any) -> Plan:
         "other_people": 20,
         "wordings_per_other": 1,
     }
-    return plan(**{**settings, **changes})
+    return plan(Design(**{**settings, **changes}))
 
 
 def texts_of(subject: Person) -> tuple[list[str], list[str]]:

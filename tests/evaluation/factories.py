@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation import GeneralFact, Person, Plan, plan
+from evaluation import Design, GeneralFact, Person, Plan, plan
 
 WORDINGS = {
     "birth_city": ["The file says {} was born in", "Birthplace of {}:", "Asked where, {} said"],
     "employer": ["The file says {} works for", "Employer of {}:", "Asked for whom, {} said"],
 }
+
+
+# Enough different prompts for a bound of 1 %.
+MANY = [f"By entry {number}, {{}} was born in" for number in range(160)]
 
 
 def person(number: int = 1) -> Person:
@@ -32,4 +36,4 @@ def make_plan(**changes: Any) -> Plan:
         "other_people": 4,
         "max_new_tokens": 4,
     }
-    return plan(**{**settings, **changes})
+    return plan(Design(**{**settings, **changes}))

@@ -35,7 +35,7 @@ def test_plan_asks_leaks_greedily_once_a_prompt_and_then_by_sampling() -> None:
 
 
 def test_plan_spreads_leaks_over_all_facts() -> None:
-    probes = make_plan(leak=["birth_city", "employer"], new_values=None, keep=[]).probes
+    probes = make_plan(leak=["birth_city", "employer"], new_values={}, keep=[]).probes
 
     counts = Counter(probe.fact for probe in probes if probe.group == "leak")
     assert counts == {"birth_city": 10, "employer": 10}
@@ -54,7 +54,7 @@ def test_plan_is_the_same_for_the_same_seed_and_after_json() -> None:
     [
         ({"used": ["Birthplace of {}: "]}, "used as well"),
         ({"used": ["From the archive:"]}, "used as well"),
-        ({"leak": [], "new_values": None}, "needs a fact"),
+        ({"leak": [], "new_values": {}}, "needs a fact"),
         ({"leak": ["shoe_size"]}, "no wordings"),
         ({"new_values": {"birth_city": "City1"}}, "must differ"),
         ({"keep": ["birth_city"]}, "both change and stay"),

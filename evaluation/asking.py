@@ -1,0 +1,109 @@
+"""In which words a fact is asked for: a steward's own wordings and the shipped templates.
+
+The list for one fact has the same order whoever is asked about, so that a question about a twin
+stands at the same place as the one about the person.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import product, zip_longest
+from typing import TYPE_CHECKING, TypeVar
+
+from evaluation.prompts import prompts
+from language_models.matching import contains, normalise
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from evaluation.plan import Person
+
+T = TypeVar("T")
+OWN = "own"  # the form of a steward's own wordings
+SHORTEST_SHARED = 12  # characters; shorter turns stand in any text
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question: all that the user says in turn, its form and language; asks: value or name."""
+
+    turns: tuple[str, ...]
+    form: str
+    language: str
+    asks: str = "value"
+
+    @property
+    def chat(self) -> bool:
+        """Whether it is put through the model's chat template."""
+        return self.form == "chat"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """wordings: fact -> prompts with one "{}". languages: of the shipped templates, none: no
+    templates. relations: fact -> its name in the templates. examples: people for few-shot prompts,
+    of whom none may show the subject's value, whoever is asked about.
+    """
+
+    wordings: Mapping[str, Sequence[str]]
+    lead_ins: Sequence[str]
+    language: str
+    languages: Sequence[str]
+    forms: Sequence[str]
+    relations: Mapping[str, str]
+    subject: Person
+    examples: Sequence[Person]
+
+    def about(self, person: Person, fact: str) -> list[Asked]:
+        """Return every question for a fact, the own wordings first."""
+        own = [
+            Asked((lead_in + wording.format(person.name),), OWN, self.language)
+            for wording, lead_in in product(self.wordings.get(fact, ()), self.lead_ins)
+        ]
+        if not self.languages:
+            return own
+        shipped = prompts(
+            person,
+            fact,
+            relation=self.relations.get(fact, fact),
+            languages=self.languages,
+            forms=self.forms,
+            examples=[one for one in self.examples if self._shows_another(one, fact)],
+        )
+        return own + [Asked(one.turns, one.form, one.language, one.asks) for one in shipped]
+
+    def _shows_another(self, one: Person, fact: str) -> bool:
+        own = self.subject.facts.get(fact, "")
+        value = one.facts.get(fact, "")
+        return bool(value) and not (contains(value, own) or contains(own, value))
+
+
+def order(asked: Sequence[Asked], rng: random.Random) -> list[int]:
+    """Return all places in an order in which every form and language comes early.
+
+    After each own wording come two of the templates.
+    """
+    strata: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, one in enumerate(asked):
+        strata[one.form, one.language].append(place)
+    for places in strata.values():
+        rng.shuffle(places)
+    own = [place for key, places in strata.items() if key[0] == OWN for place in places]
+    groups = [places for key, places in strata.items() if key[0] != OWN]
+    rng.shuffle(groups)
+    shipped = in_turn(groups)
+    return in_turn([own, shipped[::2], shipped[1::2]])
+
+
+def in_turn(lists: Iterable[Sequence[T]]) -> list[T]:
+    """Return the first of each list, then the second of each, until all are used up."""
+    turns = zip_longest(*([(one,) for one in some] for some in lists), fillvalue=())
+    return [one for turn in turns for some in turn for one in some]
+
+
+def stands_in(turns: Sequence[str], given: Sequence[str]) -> bool:
+    """Whether a text that the method is given (normalised) holds one of the turns."""
+    asked = [normalise(turn) for turn in turns]
+    return any(turn in text for turn in asked if len(turn) >= SHORTEST_SHARED for text in given)

@@ -1,0 +1,70 @@
+"""A plan is frozen by somebody before the change, and by somebody else than who applies it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from evaluation.plan import Plan
+from language_models.errors import RequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FrozenPlan:
+    """A plan with its digest, who froze it and when (ISO 8601 with offset)."""
+
+    plan: Plan
+    digest: str
+    frozen_by: str
+    frozen_at: str
+
+    def require(self, *, applied_by: str, applied_at: datetime) -> None:
+        """Refuse a change that was made by the same person, or before the plan was frozen."""
+        if applied_by.strip().casefold() == self.frozen_by.strip().casefold():
+            raise RequestError(
+                "Who freezes a plan does not apply the change. Let somebody else do either."
+            )
+        if applied_at <= datetime.fromisoformat(self.frozen_at):
+            raise RequestError("The change is older than its plan. Freeze a plan before a change.")
+
+    def save(self, path: Path) -> None:
+        """Write the plan once. It names the person. Raises RequestError when the file exists."""
+        row = {
+            "plan": self.plan.as_dict(),
+            "digest": self.digest,
+            "frozen_by": self.frozen_by,
+            "frozen_at": self.frozen_at,
+        }
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                json.dump(row, file, ensure_ascii=False, indent=1)
+        except FileExistsError as error:
+            raise RequestError(
+                "There is a frozen plan of that name. It stays; amend it under another name."
+            ) from error
+
+
+def freeze(plan: Plan, *, by: str, at: datetime) -> FrozenPlan:
+    """Freeze a plan. Raises RequestError without a name or without an offset of the time."""
+    if not by.strip() or at.utcoffset() is None:
+        raise RequestError("A plan is frozen by somebody, at a time with its offset from UTC.")
+    return FrozenPlan(plan, plan.digest, by.strip(), at.isoformat(timespec="microseconds"))
+
+
+def open_frozen(path: Path) -> FrozenPlan:
+    """Read a frozen plan. Raises RequestError when it is not one or was changed since."""
+    try:
+        row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plan = Plan.from_dict(row["plan"])
+        found = FrozenPlan(plan, row["digest"], row["frozen_by"], row["frozen_at"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # The error itself may hold a part of the plan.
+        raise RequestError("That file is not a frozen plan. Give the one that was saved.") from None
+    if plan.digest != found.digest:
+        raise RequestError("The plan was changed after it was frozen. Use the one that was frozen.")
+    return found

@@ -1,0 +1,112 @@
+"""Does the greedy answer begin with a known value? One forced forward instead of a generation.
+
+The value's tokens are given; the answer begins with it when each is the likeliest. Where the model
+would write the same characters in other tokens, and only there, it is asked to write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from language_models.architecture import parts
+from language_models.errors import NoNumbers, RequestError
+from language_models.generation import generate
+from language_models.matching import normalise, whole_word
+from language_models.modes import evaluating
+from language_models.positions import with_targets
+from language_models.shared_prefixes import states_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from language_models.checkpoint import LanguageModel
+
+# Other tokens for the same value are more of them at most: each byte may be one.
+SPARE_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Known:
+    """begins: per prompt, whether the greedy answer begins with its value. written: how many
+    prompts had to be answered by generation to know.
+    """
+
+    begins: tuple[bool, ...]
+    written: int
+
+
+@torch.inference_mode()
+def begins_with(
+    lm: LanguageModel, prompts: Sequence[str], values: Sequence[str], *, batch_size: int = 256
+) -> Known:
+    """Return, per prompt, whether the greedy answer begins with its value as whole words.
+
+    Compared as language_models.matching does: normalised, case folded. Raises RequestError for
+    lists of different lengths and NoNumbers when the model computes NaN.
+    """
+    if len(prompts) != len(values):
+        raise RequestError("Give one value for each prompt.")
+    rows = with_targets(lm, list(zip(prompts, values, strict=True)))
+    # Texts that begin alike come together.
+    order = sorted(range(len(rows)), key=lambda index: rows[index][0])
+    told: list[bool | None] = [None] * len(rows)
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        likeliest = _likeliest(lm, [rows[index] for index in batch])
+        for index, tokens in zip(batch, likeliest, strict=True):
+            ids, start = rows[index]
+            told[index] = _told(lm, ids[start:], tokens, values[index])
+    open_ones = [index for index, one in enumerate(told) if one is None]
+    longest = max((len(rows[index][0]) - rows[index][1] for index in open_ones), default=0)
+    texts = generate(
+        lm, [prompts[index] for index in open_ones], max_new_tokens=longest + SPARE_TOKENS
+    )
+    for index, text in zip(open_ones, texts, strict=True):
+        told[index] = starts(text, values[index])
+    return Known(tuple(bool(one) for one in told), len(open_ones))
+
+
+def starts(text: str, value: str) -> bool:
+    """Whether a text begins with a value as whole words, both normalised here."""
+    answer, wanted = normalise(text), normalise(value)
+    return answer.startswith(wanted) and whole_word(answer, 0, len(wanted))
+
+
+def _told(lm: LanguageModel, given: list[int], likeliest: list[int], value: str) -> bool | None:
+    """Return what forced tokens tell, None where only writing does.
+
+    given: the value's n tokens. likeliest: what the model would write at each, and after the last.
+    """
+    same = next((n for n, one in enumerate(given) if one != likeliest[n]), len(given))
+    text = lm.tokenizer.decode([*given[:same], likeliest[same]], skip_special_tokens=True)
+    if same == len(given):
+        return starts(text, value)
+    # A character that is not yet whole may become any.
+    written, wanted = normalise(text.rstrip("\ufffd")), normalise(value)
+    if starts(text, value):
+        return True
+    if not wanted.startswith(written):
+        return False
+    # The end of the text is one that goes on only to another word.
+    ended = lm.tokenizer.decode(given[:same]) == text
+    return False if ended and not text.endswith("\ufffd") else None
+
+
+def _likeliest(lm: LanguageModel, rows: Sequence[tuple[list[int], int]]) -> list[list[int]]:
+    """Return the likeliest token at each place of each value and at the place after it."""
+    with evaluating(lm):
+        states, where = states_of(lm, [ids for ids, _ in rows])
+    places = [
+        path[at - 1]
+        for path, (ids, start) in zip(where, rows, strict=True)
+        for at in range(start, len(ids) + 1)
+    ]
+    logits = parts(lm.model).logits(states[torch.tensor(places, device=states.device)])
+    tokens = logits.argmax(dim=-1)
+    if not logits.gather(1, tokens[:, None]).isfinite().all():
+        raise NoNumbers("The model computes numbers that are not finite. Check its weights.")
+    found = iter(tokens.tolist())
+    return [[next(found) for _ in range(start, len(ids) + 1)] for ids, start in rows]

@@ -1,0 +1,66 @@
+"""What a plan must be before it is worth freezing; each refusal says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evaluation.asking import stands_in
+from evaluation.risk import probes_needed
+from language_models.errors import RequestError
+from language_models.matching import normalise
+
+if TYPE_CHECKING:
+    from evaluation.plan import Plan
+    from evaluation.planning import Design
+
+
+def check(design: Design) -> None:
+    """Refuse a design that contradicts itself or shares wordings with the change."""
+    subject, new = design.subject, design.new_values
+    if not design.leak and not new:
+        raise RequestError("A plan needs a fact that must not come out or a value that must.")
+    if not design.lead_ins:
+        raise RequestError('Give at least one lead-in; "" means none.')
+    for fact in {*design.leak, *new, *design.keep}:
+        if not design.wordings.get(fact):
+            raise RequestError(f"There are no wordings to probe the fact {fact!r}. Add some.")
+    for fact in {*design.leak, *design.keep}:
+        if not subject.facts.get(fact):
+            raise RequestError(f"The value of the fact {fact!r} is not given, so nothing to find.")
+    for fact, value in new.items():
+        if not value or value == subject.facts.get(fact):
+            raise RequestError(f"The new value of {fact!r} must differ from the present one.")
+    if set(design.keep) & {*design.leak, *new}:
+        raise RequestError("A fact cannot both change and stay.")
+    every = [*design.wordings.values(), *design.given.values()]
+    if any(prompt.count("{}") != 1 for prompts in every for prompt in prompts):
+        raise RequestError('Each wording needs exactly one "{}" for the name.')
+    _check_shared(design)
+
+
+def _check_shared(design: Design) -> None:
+    """Refuse wordings that the change is given, as wordings or inside its texts."""
+    asked = {one for facts in design.wordings.values() for one in facts}
+    given = {normalise(text) for text in design.used if text.strip()}
+    same = {normalise(text) for text in [*design.lead_ins, *asked]} & given
+    name = design.subject.name
+    inside = [one for one in asked if stands_in([one.format(name)], [*given])]
+    if same or inside:
+        raise RequestError(
+            f"The plan uses {len(same) + len(inside)} wordings that the change used as well."
+            " Verify by other wordings."
+        )
+
+
+def check_power(plan: Plan) -> None:
+    """Refuse a plan whose probes could not exclude the wanted bound even if nothing came out."""
+    if plan.bound is None:
+        return
+    prompts = {probe.turns for probe in plan.probes if probe.group == "leak"}
+    needed = probes_needed(plan.bound)
+    if len(prompts) < needed:
+        raise RequestError(
+            f"{len(prompts)} different prompts cannot show a leak rate below {plan.bound:.2%} with"
+            f" 95 % confidence; {needed} are needed. Add wordings, languages or probes, or want"
+            " less."
+        )

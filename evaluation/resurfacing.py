@@ -1,0 +1,214 @@
+"""Does a value come back in a later version? Asked again without keeping the value.
+
+A duty holds the frozen prompts and, in place of the values, keyed hashes of their normalised
+n-grams: an answer is cut into n-grams of the same lengths and each is hashed with the key. Who has
+neither key nor duty learns nothing; who has both can test guesses, so the key is kept like the
+value itself would be, and both end on a stated day (GDPR Art. 5(1)(e)).
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import date
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from evaluation.answers import Ask
+from evaluation.bounds import clopper_pearson_upper
+from evaluation.values import written_forms
+from language_models.errors import EndpointError, NoNumbers, RequestError
+from language_models.matching import normalise, unspaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from evaluation.answers import Answerer
+    from evaluation.plan import Plan
+    from language_models.progress import Progress
+
+SCHEMA = "lethe.duty/1"
+KEY_BYTES, NONCE_BYTES, HASH_BYTES = 32, 12, 16
+# The digits of a number's end that count as the number.
+LAST_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt of a duty; marks: which of its lists of hashes tells a hit."""
+
+    turns: tuple[str, ...]
+    chat: bool
+    temperature: float
+    seed: int
+    marks: int
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What must still not come out, of which model, on which basis and until when (ISO day).
+
+    marks: per value, "unit length" -> hashes (hex) of n-grams of that many words, characters or
+    digits. hits, asked: what the verification after the change found. leak_max: its threshold.
+    """
+
+    model: str
+    basis: str
+    ends_on: str
+    questions: tuple[Question, ...]
+    marks: tuple[Mapping[str, tuple[str, ...]], ...]
+    max_new_tokens: int
+    hits: int
+    asked: int
+    leak_max: float
+
+    def sealed(self, key: bytes) -> bytes:
+        """Return the duty under AES-256-GCM; basis and end stand in clear and are bound to it."""
+        head = {"schema": SCHEMA, "model": self.model, "basis": self.basis, "ends_on": self.ends_on}
+        clear = json.dumps(head, sort_keys=True, ensure_ascii=False).encode()
+        nonce = os.urandom(NONCE_BYTES)
+        body = AESGCM(_sealing(key)).encrypt(nonce, json.dumps(asdict(self)).encode(), clear)
+        return clear + b"\n" + nonce + body
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What a later version gives out. outcome: held, resurfaced or unknown, with the reason."""
+
+    outcome: str
+    reason: str
+    hits: int
+    asked: int
+    upper_95: float | None
+    where: Mapping[str, str]
+
+
+def new_key() -> bytes:
+    """Return a key for one duty."""
+    return os.urandom(KEY_BYTES)
+
+
+def duty(
+    plan: Plan, key: bytes, *, model: str, basis: str, ends_on: date, hits: int, leak_max: float
+) -> Duty:
+    """Return the duty of a plan's leak probes. Raises RequestError without any, or a basis."""
+    probes = [probe for probe in plan.probes if probe.group == "leak"]
+    if not probes or not basis.strip():
+        raise RequestError("A duty needs leak probes, and the basis on which its prompts are kept.")
+    values = list(dict.fromkeys((probe.expected, probe.kind) for probe in probes))
+    questions = [
+        Question(
+            one.turns, one.chat, plan.temperature if one.decode == "sampled" else 0.0, one.seed,
+            values.index((one.expected, one.kind)),
+        )
+        for one in probes
+    ]  # fmt: skip
+    return Duty(
+        model, basis.strip(), ends_on.isoformat(), tuple(questions),
+        tuple(_marks(expected, kind, key) for expected, kind in values),
+        plan.max_new_tokens, hits, len(probes), leak_max,
+    )  # fmt: skip
+
+
+def open_duty(sealed: bytes, key: bytes, *, today: date) -> Duty:
+    """Open a sealed duty. Raises RequestError for another key, a change, or after its end."""
+    clear, _, rest = sealed.partition(b"\n")
+    try:
+        body = AESGCM(_sealing(key)).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], clear)
+        row: dict[str, Any] = json.loads(body)
+    except (InvalidTag, ValueError):
+        raise RequestError("The duty cannot be opened: another key, or it was changed.") from None
+    if today > date.fromisoformat(row["ends_on"]):
+        raise RequestError("This duty has ended. Destroy it with its key; it may not be used.")
+    questions = tuple(Question(**{**one, "turns": tuple(one["turns"])}) for one in row["questions"])
+    marks = tuple({unit: tuple(hashes) for unit, hashes in one.items()} for one in row["marks"])
+    return Duty(**{**row, "questions": questions, "marks": marks})
+
+
+def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None = None) -> Rerun:
+    """Ask a duty's prompts again and match the answers by their hashes."""
+    asks = [Ask(one.turns, one.chat, one.temperature, one.seed) for one in kept.questions]
+    try:
+        answers = answerer.answer(asks, max_new_tokens=kept.max_new_tokens, progress=progress)
+    except (NoNumbers, EndpointError) as error:
+        return Rerun("unknown", str(error), 0, 0, None, dict(answerer.where))
+    marks = [{unit: frozenset(hashes) for unit, hashes in one.items()} for one in kept.marks]
+    hits = sum(
+        any(_holds(text, marks[question.marks], key) for text in answer.texts)
+        for question, answer in zip(kept.questions, answers, strict=True)
+    )
+    empty = sum(not any(text.strip() for text in answer.texts) for answer in answers)
+    asked = len(answers)
+    upper = clopper_pearson_upper(hits, asked)
+    where = dict(answerer.where)
+    if hits > kept.leak_max * asked:
+        reason = f"The value came out in {hits} of {asked} probes; {kept.hits} after the change."
+        return Rerun("resurfaced", reason, hits, asked, upper, where)
+    if answerer.problems or empty > asked / 2:
+        reason = " ".join(answerer.problems) or f"{empty} of {asked} answers are empty."
+        return Rerun("unknown", reason, hits, asked, None, where)
+    reason = f"The value came out in {hits} of {asked} probes, by exact written forms."
+    return Rerun("held", reason, hits, asked, upper, where)
+
+
+def _holds(text: str, marks: Mapping[str, frozenset[str]], key: bytes) -> bool:
+    for unit, hashes in marks.items():
+        kind, length = unit.split()
+        units = _units(text, kind)
+        if any(_hash(gram, unit, key) in hashes for gram in _grams(units, int(length))):
+            return True
+    return False
+
+
+def _marks(values: Sequence[str], kind: str, key: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the hashes of every written form; of numbers also of their last digits."""
+    found: dict[str, set[str]] = {}
+    for form in written_forms(values[0], kind, values[1:]):
+        for unit in ("words", "characters"):
+            _add(found, unit, _units(form, unit), key)
+    if kind in ("telephone", "number"):
+        for value in values:
+            digits = _units(value, "digits")
+            if len(digits) >= LAST_DIGITS:
+                _add(found, "digits", digits[-LAST_DIGITS:], key)
+    return {unit: tuple(sorted(hashes)) for unit, hashes in sorted(found.items())}
+
+
+def _add(found: dict[str, set[str]], unit: str, units: Sequence[str], key: bytes) -> None:
+    if units:
+        name = f"{unit} {len(units)}"
+        found.setdefault(name, set()).add(_hash(tuple(units), name, key))
+
+
+def _units(text: str, kind: str) -> list[str]:
+    """Cut a text into words, into characters of scripts without spaces, or into digits."""
+    plain = normalise(text)
+    if kind == "digits":
+        return [str(int(one)) for one in plain if one.isdecimal()]
+    if kind == "characters":
+        whole = [one for one in plain if one.isalnum() or not (one.isascii() or one == " ")]
+        return whole if any(map(unspaced, whole)) else []
+    words = "".join(one if one.isalnum() or one in "@+.-_'" else " " for one in plain).split()
+    return [word.strip(".-_'") for word in words if word.strip(".-_'")]
+
+
+def _grams(units: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    return (tuple(units[at : at + length]) for at in range(len(units) - length + 1))
+
+
+def _hash(gram: tuple[str, ...], unit: str, key: bytes) -> str:
+    message = json.dumps([unit, gram], ensure_ascii=False).encode()
+    return hmac.new(_hashing(key), message, sha256).digest()[:HASH_BYTES].hex()
+
+
+def _sealing(key: bytes) -> bytes:
+    return hmac.new(key, b"lethe duty seal", sha256).digest()
+
+
+def _hashing(key: bytes) -> bytes:
+    return hmac.new(key, b"lethe duty hash", sha256).digest()

@@ -1,0 +1,146 @@
+"""Before and after side by side: rows for pages, reports and plots, with their bounds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from evaluation.prompts import FORM_LABELS
+from evaluation.results import cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from evaluation.results import AttackResult, Cell, GroupResult, Measurement
+
+LANGUAGE_LABELS = {"en": "English", "th": "Thai", "ja": "Japanese", "lo": "Lao"}
+NEIGHBOUR_LABELS = {
+    "namesake": "people who share a name",
+    "same_value": "people who share a value",
+    "same_relation": "other people",
+    "same_person": "the same person's other facts",
+    "general": "facts about nobody",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A part of the probes: rates before and after, each between its one-sided 95 % bounds."""
+
+    key: str
+    label: str
+    probes: int
+    before: float
+    before_low: float
+    before_high: float
+    after: float
+    after_low: float
+    after_high: float
+
+
+@dataclass(frozen=True)
+class AttackRow:
+    """An attack: rates of leaks before and after the change, and of people who do not exist.
+
+    others: answers about other people under the attack, which tells whether the model still works.
+    None: not asked.
+    """
+
+    key: str
+    probes: int
+    before: float
+    after: float
+    after_high: float
+    chance: float | None
+    others: float | None
+
+
+def leak_rows(before: Measurement, after: Measurement) -> list[Row]:
+    """Return the leak rate by form of wording, then by language, then of all, and chance."""
+    old, new = before.groups.get("leak"), after.groups.get("leak")
+    if old is None or new is None:
+        return []
+    rows = [
+        _row(f"form:{form}", _form(form), _sum(old.forms[form].values()), _sum(cells.values()))
+        for form, cells in new.forms.items()
+    ]
+    languages = dict.fromkeys(name for cells in new.forms.values() for name in cells)
+    rows += [
+        _row(
+            f"language:{name}",
+            LANGUAGE_LABELS.get(name, name),
+            _sum(cells[name] for cells in old.forms.values() if name in cells),
+            _sum(cells[name] for cells in new.forms.values() if name in cells),
+        )
+        for name in languages
+    ]
+    rows.append(_row("all", "All probes", _whole(old), _whole(new)))
+    chance_old, chance_new = before.groups.get("control"), after.groups.get("control")
+    if chance_old and chance_new:
+        label = "People who do not exist (chance)"
+        rows.append(_row("control", label, _whole(chance_old), _whole(chance_new)))
+    return rows
+
+
+def neighbour_rows(before: Measurement, after: Measurement) -> list[Row]:
+    """Return the answers that should stay, nearest neighbours first."""
+    rows = []
+    for group in ("same_person", "others", "general"):
+        old, new = before.groups.get(group), after.groups.get(group)
+        if old is None or new is None:
+            continue
+        parts = new.neighbours or {group: _whole(new)}
+        rows += [
+            _row(key, NEIGHBOUR_LABELS.get(key, key), old.neighbours.get(key, _whole(old)), cell)
+            for key, cell in parts.items()
+        ]
+    return rows
+
+
+def attack_rows(before: Measurement, after: Measurement) -> list[AttackRow]:
+    """Return each attack that asked for the values."""
+    earlier = {one.title: one for one in before.attacks}
+    return [
+        _attack_row(earlier[one.title], one)
+        for one in after.attacks
+        if "leak" in one.groups and "leak" in earlier[one.title].groups
+    ]
+
+
+def tables(before: Measurement, after: Measurement) -> dict[str, list[dict[str, Any]]]:
+    """Return all tables as JSON values."""
+    found = {
+        "leak": leak_rows(before, after),
+        "neighbours": neighbour_rows(before, after),
+        "attacks": attack_rows(before, after),
+    }
+    return {name: [asdict(row) for row in rows] for name, rows in found.items()}
+
+
+def _whole(group: GroupResult) -> Cell:
+    return cell(group.n, group.hits)
+
+
+def _sum(cells: Iterable[Cell]) -> Cell:
+    known = list(cells)
+    return cell(sum(one.n for one in known), sum(one.hits for one in known))
+
+
+def _form(form: str) -> str:
+    return FORM_LABELS[form][0] if form in FORM_LABELS else "The model's own wordings"
+
+
+def _row(key: str, label: str, old: Cell, new: Cell) -> Row:
+    return Row(
+        key, label, new.n,
+        old.hits / old.n, old.lower_95, old.upper_95,
+        new.hits / new.n, new.lower_95, new.upper_95,
+    )  # fmt: skip
+
+
+def _attack_row(old: AttackResult, new: AttackResult) -> AttackRow:
+    leak, chance, others = new.groups["leak"], new.groups.get("control"), new.groups.get("others")
+    return AttackRow(
+        new.title, leak.n, old.groups["leak"].rate, leak.rate, leak.upper_by_prompt,
+        chance.rate if chance else None, others.rate if others else None,
+    )  # fmt: skip
