@@ -39,10 +39,10 @@ class Design:
 
     language: of the wordings. languages, forms: those of the shipped templates that join the
     wordings; no languages, no templates; "chat" only for a model with a chat template. longest:
-    of a question in bytes of UTF-8, for a model that reads no more. relations: fact -> its name in the templates, where that
-    is another. twins: people who do not exist, asked for the same values in `control_probes`
-    probes. own_texts: what was trained on about the subject, for the scores of membership. bound:
-    the leak rate that must be excluded when nothing comes out.
+    of a question in bytes of UTF-8, for a model that reads no more. relations: fact -> its name in
+    the templates, where that is another. twins: people who do not exist, asked for the same values
+    in `control_probes` probes. own_texts: what was trained on about the subject, for the scores of
+    membership. bound: the leak rate that must be excluded when nothing comes out.
     """
 
     subject: Person

@@ -64,7 +64,7 @@ def leak_rows(before: Measurement, after: Measurement) -> list[Row]:
         _row(f"form:{form}", _form(form), _sum(old.forms[form].values()), _sum(cells.values()))
         for form, cells in new.forms.items()
     ]
-    languages = dict.fromkeys(name for cells in new.forms.values() for name in cells)
+    languages = dict.fromkeys(name for one in new.forms.values() for name in one)
     rows += [
         _row(
             f"language:{name}",
@@ -109,12 +109,11 @@ def attack_rows(before: Measurement, after: Measurement) -> list[AttackRow]:
 
 def tables(before: Measurement, after: Measurement) -> dict[str, list[dict[str, Any]]]:
     """Return all tables as JSON values."""
-    found = {
-        "leak": leak_rows(before, after),
-        "neighbours": neighbour_rows(before, after),
-        "attacks": attack_rows(before, after),
+    return {
+        "leak": [asdict(row) for row in leak_rows(before, after)],
+        "neighbours": [asdict(row) for row in neighbour_rows(before, after)],
+        "attacks": [asdict(row) for row in attack_rows(before, after)],
     }
-    return {name: [asdict(row) for row in rows] for name, rows in found.items()}
 
 
 def _whole(group: GroupResult) -> Cell:

@@ -23,7 +23,7 @@ def cache_with_room(config: Any, room: int) -> DynamicCache:
     return cache
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[misc]
     """Keys and values (b, heads, t, d) as views of buffers (b, heads, room, d)."""
 
     def __init__(self, room: int) -> None:

@@ -15,15 +15,16 @@ from evaluation.attacks.again import settings_of
 from evaluation.bounds import clopper_pearson_upper
 from evaluation.results import AttackResult
 from language_models.architecture import parts
-from language_models.generation import pad_right
 from language_models.modes import evaluating
 from language_models.moments import hooked
-from language_models.positions import with_target
+from language_models.positions import with_targets
+from language_models.shared_prefixes import states_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evaluation.plan import Plan, Probe
+    from language_models.architecture import Parts
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
 
@@ -76,22 +77,23 @@ def ranks(lm: LanguageModel, probes: Sequence[Probe]) -> torch.Tensor:
     The state after each block at the last token of the prompt goes through final norm and head.
     """
     model = parts(lm.model)
-    targets = [with_target(lm, one.prompt, one.expected[0]) for one in probes]
-    found = []
-    for begin in range(0, len(targets), AT_ONCE):
-        batch = targets[begin : begin + AT_ONCE]
-        ids, mask = pad_right(lm, [row[:start] for row, start in batch])
+    rows = with_targets(lm, [(one.prompt, one.expected[0]) for one in probes])
+    order = sorted(range(len(rows)), key=lambda index: rows[index][0])
+    found = torch.zeros(len(rows), len(model.blocks), dtype=torch.long)
+    for begin in range(0, len(order), AT_ONCE):
+        batch = order[begin : begin + AT_ONCE]
         states: list[torch.Tensor] = []
         keep = partial(_keep, states)
         with (
             evaluating(lm),
             hooked(*(partial(b.register_forward_hook, keep) for b in model.blocks)),
         ):
-            model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)
-        last = (mask.sum(dim=1) - 1).to(ids.device)
-        wanted = torch.tensor([row[start] for row, start in batch], device=ids.device)
-        found.append(torch.stack([_beaten(model, state, last, wanted) for state in states], dim=1))
-    return torch.cat(found).cpu()
+            _, paths = states_of(lm, [rows[index][0][: rows[index][1]] for index in batch])
+        last = torch.tensor([path[-1] for path in paths], device=lm.device)
+        wanted = torch.tensor([rows[index][0][rows[index][1]] for index in batch], device=lm.device)
+        beaten = [_beaten(model, state, last, wanted) for state in states]
+        found[batch] = torch.stack(beaten, dim=1).cpu()
+    return found
 
 
 def _keep(states: list[torch.Tensor], _module: Any, _args: Any, output: Any) -> None:
@@ -99,10 +101,9 @@ def _keep(states: list[torch.Tensor], _module: Any, _args: Any, output: Any) -> 
 
 
 def _beaten(
-    model: Any, state: torch.Tensor, last: torch.Tensor, wanted: torch.Tensor
+    model: Parts, state: torch.Tensor, last: torch.Tensor, wanted: torch.Tensor
 ) -> torch.Tensor:
-    rows = torch.arange(len(last), device=state.device)
-    logits = model.logits(model.final_norm(state[rows, last])).float()
-    own = logits[rows, wanted]
-    beaten: torch.Tensor = (logits > own[:, None]).sum(dim=1)
+    logits = model.logits(model.final_norm(state.flatten(0, 1)[last])).float()
+    own = logits.gather(1, wanted[:, None])
+    beaten: torch.Tensor = (logits > own).sum(dim=1)
     return beaten

@@ -88,7 +88,7 @@ def test_compare_with_too_few_prompts_is_unknown_however_many_answers() -> None:
     [
         ({"problems": ("The server names another model.",)}, "another model"),
         ({"texts": Texts(100, 60, 0)}, "60% of the answers are empty"),
-        ({"texts": Texts(100, 0, 51)}, "51% of the answers were cut off"),
+        ({"texts": Texts(100, 0, 91)}, "91% of the answers were cut off"),
         ({"perplexity": float("nan")}, "no number"),
     ],
 )
