@@ -156,7 +156,7 @@ def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
     lm = load(request["path"])
     plan = Plan.from_dict(request["plan"])
     hash_before = state_digest(lm.model)
-    before = measure(lm, plan, progress=_staged(report, "Measuring before"))
+    before = measure(lm, plan, _staged(report, "Measuring before"), attacks=False)
     started = time.monotonic()
     change = _edit if request["method"] == "rome" else _unlearn
     changed = change(lm, request, report)
@@ -238,7 +238,7 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     if lm.checkpoint is None or lm.checkpoint.digest != request["digest"]:
         raise CheckpointError("The candidate was changed on disk. Start the application again.")
     plan = Plan.from_dict(request["plan"])
-    after = measure(lm, plan, progress=_staged(report, "Measuring after"))
+    after = measure(lm, plan, _staged(report, "Measuring after"))
     # Measured by the same plan; its plain digest is not kept, for a plan could be guessed from it.
     before = Measurement.from_dict(request["before"] | {"plan_digest": plan.digest})
     verdict = compare(before, after, request["thresholds"])

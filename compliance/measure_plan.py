@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evaluation import GeneralFact, Person, plan
+from evaluation import Attack, Design, GeneralFact, Person, plan
+from evaluation.prompts import FORMS
+from language_models.matching import contains
 from search.profiles import Profile, profiles
 
 from . import policy, registry, store
 from .subjects import NOT_FACTS, person
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .models import Decision, Target
 
 NEIGHBOURS = 32
 RETAIN_RECORDS = 2000
+# Wordings of the change in which the new value is asked for again.
+RELIABILITY = 6
+# With fewer other people there are no names from which to make people who do not exist.
+FEWEST_FOR_TWINS = 8
 
 
 def _lines(target: Target) -> list[str]:
@@ -46,28 +55,72 @@ def new_values(target: Target, decision: Decision, wordings: dict[str, Any]) -> 
 def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
     """The measurement plan of a model target. Raises evaluation's RequestError."""
     wordings = store.get_json(target.language_model.wordings)
-    rules = policy.policy().probes
-    subject = person(target.case)
+    rules, named = policy.policy(), person(target.case)
     facts = decision.parameters["facts"]
     known = [fact for fact in wordings if fact not in NOT_FACTS]
-    used = [text for fact in known for text in wordings[fact]["change"]]
+    others = [
+        _asked(p.subject, p.name, p.facts, p.language, p.native_name)
+        for p in others_on_file(target)
+    ]
+    edits = decision.method == "rome"
+    texts = _texts(target)
+    form = _question_form(target, rules.probes["max_new_tokens"])
+    probes = rules.probes | ({} if len(others) >= FEWEST_FOR_TWINS else {"twins": 0})
     frozen = plan(
-        subject=Person(subject["id"], subject["name"], subject["facts"]),
-        others=[Person(p.subject, p.name, p.facts) for p in others_on_file(target)],
-        wordings={fact: wordings[fact]["verify"] for fact in known},
-        used=used + wordings["lead_ins"]["change"],
-        leak=facts,
-        new_values=new_values(target, decision, wordings) if decision.method == "rome" else None,
-        keep=[fact for fact in known if fact not in facts and fact in subject["facts"]],
-        general=[
-            GeneralFact(prompt, item["answer"])
-            for item in wordings["world"]
-            for prompt in item["verify"]
-        ],
-        lead_ins=wordings["lead_ins"]["verify"],
-        **rules,
+        Design(
+            subject=_asked(
+                named["id"], named["name"], named["facts"], named["language"], named["native_name"]
+            ),
+            others=others,
+            wordings={fact: wordings[fact]["verify"] for fact in known},
+            used=_given(wordings, known, [] if edits else texts.own),
+            leak=facts,
+            new_values=new_values(target, decision, wordings) if edits else {},
+            given={fact: wordings[fact]["change"][:RELIABILITY] for fact in facts if edits},
+            keep=[fact for fact in known if fact not in facts and fact in named["facts"]],
+            general=[
+                GeneralFact(prompt, item["answer"])
+                for item in wordings["world"]
+                for prompt in item["verify"]
+            ],
+            lead_ins=wordings["lead_ins"]["verify"],
+            own_texts=texts.own[: rules.scored_texts["own"]] if probes["twins"] else [],
+            held_out=texts.held_out,
+            attacks=[_attack(row) for row in rules.attacks],
+            thresholds=rules.thresholds,
+            **form,
+            **probes,
+        )
     )
     return frozen.as_dict()
+
+
+def _asked(
+    subject: str, name: str, facts: Mapping[str, str], language: str, native_name: str
+) -> Person:
+    names = {language: native_name} if native_name and native_name != name else {}
+    return Person(subject, name, facts, language, names)
+
+
+def _attack(row: dict[str, Any]) -> Attack:
+    return Attack(row["name"], {key: value for key, value in row.items() if key != "name"})
+
+
+def _given(wordings: dict[str, Any], known: list[str], texts: list[str]) -> list[str]:
+    """All that the change is given: its wordings, and for unlearning the person's own records."""
+    asked = [text for fact in known for text in wordings[fact]["change"]]
+    return [*asked, *wordings["lead_ins"]["change"], *texts]
+
+
+def _question_form(target: Target, new_tokens: int) -> dict[str, Any]:
+    """How long a question this model reads, and whether it can be asked as a chat."""
+    folder = store.model_path(registry.current_model(target.language_model).digest)
+    settings = json.loads((folder / "config.json").read_text())
+    reads = settings.get("max_position_embeddings") or settings.get("n_positions")
+    found: dict[str, Any] = {"longest": None if reads is None else reads - new_tokens}
+    if (folder / "chat_template.jinja").exists():
+        found["forms"] = FORMS
+    return found
 
 
 def dataset_plan(target: Target, decision: Decision) -> dict[str, Any]:
@@ -115,23 +168,44 @@ def neighbours(target: Target, decision: Decision, wordings: dict[str, Any]) -> 
     return own + foreign
 
 
+@dataclass(frozen=True)
+class Texts:
+    """A model's training texts: the person's, others' that a change may hold on to, and others'
+    that nothing but the measurement ever sees.
+    """
+
+    own: list[str]
+    retain: list[str]
+    held_out: list[str]
+
+
+def _texts(target: Target) -> Texts:
+    rules = policy.policy()
+    rng = random.Random(rules.probes["seed"])  # noqa: S311 -- a repeatable choice
+    subject = person(target.case)
+    rows = [json.loads(line) for line in _lines(target)]
+    own = [row["text"] for row in rows if row["subject"] == subject["id"]]
+    others = [row["text"] for row in rows if row["subject"] != subject["id"]]
+    others = rng.sample(others, len(others))
+    # A small dataset keeps nine texts of ten for what the change must hold on to.
+    count = min(rules.scored_texts["held_out"], len(others) // 10)
+    unnamed = [text for text in others[:count] if not contains(text, subject["name"])]
+    return Texts(own, others[count : count + RETAIN_RECORDS], unnamed)
+
+
 def unlearning_texts(
     target: Target, decision: Decision, wordings: dict[str, Any]
 ) -> dict[str, list[str]]:
-    """Forget: the person's records, or sentences of the named facts. Retain: everybody else's."""
-    rng = random.Random(policy.policy().probes["seed"])  # noqa: S311 -- a repeatable choice
-    subject = person(target.case)
+    """Forget: the person's records, or sentences of the named facts. Retain: other people's."""
+    subject, texts = person(target.case), _texts(target)
     facts = decision.parameters["facts"]
-    rows = [json.loads(line) for line in _lines(target)]
-    retain = [row["text"] for row in rows if row["subject"] != subject["id"]]
-    retain = rng.sample(retain, min(RETAIN_RECORDS, len(retain)))
     if set(facts) >= set(subject["facts"]):
-        forget = [row["text"] for row in rows if row["subject"] == subject["id"]]
-    else:
-        forget = _sentences(subject, facts, wordings)
-        kept = [fact for fact in subject["facts"] if fact not in facts]
-        retain += _sentences(subject, kept, wordings)
-    return {"forget": forget, "retain": retain}
+        return {"forget": texts.own, "retain": texts.retain}
+    kept = [fact for fact in subject["facts"] if fact not in facts]
+    return {
+        "forget": _sentences(subject, facts, wordings),
+        "retain": texts.retain + _sentences(subject, kept, wordings),
+    }
 
 
 def _sentences(subject: dict[str, Any], facts: list[str], wordings: dict[str, Any]) -> list[str]:

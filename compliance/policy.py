@@ -33,6 +33,8 @@ class Policy:
     rules: tuple[dict[str, Any], ...]
     datasets: dict[str, str]
     probes: dict[str, Any]
+    scored_texts: dict[str, int]
+    attacks: tuple[dict[str, Any], ...]
     thresholds: dict[str, float]
     retention: dict[str, int]
 
@@ -54,6 +56,7 @@ def _read(path: Path) -> Policy:
     raw = yaml.safe_load(path.read_text())
     raw["certainty_critical"] = tuple(raw["certainty_critical"])
     raw["rules"] = tuple(raw["rules"])
+    raw["attacks"] = tuple(raw["attacks"])
     return Policy(**raw)
 
 

@@ -25,6 +25,7 @@ def person(case: Case) -> dict[str, Any]:
             "id": None,
             "name": details["name"],
             "native_name": "",
+            "language": "en",
             "contact": details["contact"],
             "facts": {},
         }
@@ -32,6 +33,7 @@ def person(case: Case) -> dict[str, Any]:
         "id": on_file["subject"],
         "name": on_file["name"],
         "native_name": on_file["native_name"],
+        "language": on_file["language"],
         "contact": on_file["email"],
         "facts": on_file["facts"],
     }

@@ -91,14 +91,13 @@ def _perplexity(before: Measurement, after: Measurement, limits: Thresholds) -> 
 
 
 def _attacks(before: Measurement, after: Measurement, limits: Thresholds) -> Iterator[Criterion]:
-    earlier = {(one.name, str(one.settings)): one for one in before.attacks}
+    limit = limits.attack_leak_max
     for attack in after.attacks:
         leak = attack.groups.get("leak")
-        old = earlier.get((attack.name, str(attack.settings)))
-        if leak is None or old is None:
-            continue
-        limit = limits.attack_leak_max
-        yield _at_most("attack_leak_rate", attack.title, old.groups["leak"], leak, leak.rate, limit)
+        if leak is not None:
+            # Held against plain questions before the change, which bring the value out.
+            old = before.groups["leak"]
+            yield _at_most("attack_leak_rate", attack.title, old, leak, leak.rate, limit)
 
 
 def _kept(before: Measurement, after: Measurement) -> float:

@@ -14,6 +14,8 @@ from language_models.errors import EndpointError, NoNumbers, RequestError
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evaluation.answers import Answerer
     from evaluation.plan import Attack, Plan
     from language_models.checkpoint import LanguageModel
@@ -22,10 +24,16 @@ WEIGHTS_ONLY = "Scores and attacks need the weights; an endpoint shows its answe
 
 
 def measure(
-    asked: LanguageModel | Answerer, plan: Plan, progress: Progress | None = None
+    asked: LanguageModel | Answerer,
+    plan: Plan,
+    progress: Progress | None = None,
+    *,
+    attacks: bool = True,
 ) -> Measurement:
     """Return what `plan` finds on a model's weights as they are now, or behind an endpoint.
 
+    attacks: whether the plan's attacks are run too; before a change they would show nothing that
+    plain questions do not.
     A model that gives no numbers and an endpoint that fails give a measurement with its problem
     and no figures. Raises RequestError for a plan that was frozen for another judge.
     """
@@ -39,22 +47,26 @@ def measure(
     answerer = asked if is_answerer(asked) else Weights(asked)
     report = progress or silent
     try:
-        return _measured(answerer, plan, report)
+        return _measured(answerer, plan, plan.attacks if attacks else (), report)
     except (NoNumbers, EndpointError) as error:
         return Measurement(plan.digest, {}, {}, where=dict(answerer.where), problems=(str(error),))
 
 
-def _measured(answerer: Answerer, plan: Plan, report: Progress) -> Measurement:
+def _measured(
+    answerer: Answerer, plan: Plan, attacks: Sequence[Attack], report: Progress
+) -> Measurement:
     found = ask(answerer, plan, plan.probes, _as("measure", report))
     further: dict[str, Any] = {"how": found.how, "texts": found.texts}
     lm = getattr(answerer, "lm", None)
     if lm is None:
-        if plan.memory.own or plan.memory.facts or plan.held_out or plan.attacks:
+        if plan.memory.own or plan.memory.facts or plan.held_out or attacks:
             further["scores"] = {"left_out": WEIGHTS_ONLY}
     else:
         further |= _from_weights(lm, plan, report)
+        further["attacks"] = tuple(_attacked(lm, plan, one, report) for one in attacks)
     further["where"] = dict(answerer.where)
-    return summarise(plan, found.hits, problems=answerer.problems, **further)
+    further["problems"] = answerer.problems
+    return summarise(plan, found.hits, **further)
 
 
 def _from_weights(lm: LanguageModel, plan: Plan, report: Progress) -> dict[str, Any]:
@@ -64,7 +76,6 @@ def _from_weights(lm: LanguageModel, plan: Plan, report: Progress) -> dict[str, 
     return {
         "perplexity": perplexity(lm, plan.held_out) if plan.held_out else None,
         "scores": memorisation(lm, plan.memory, report),
-        "attacks": tuple(_attacked(lm, plan, attack, report) for attack in plan.attacks),
     }
 
 

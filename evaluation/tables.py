@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class AttackRow:
-    """An attack: rates of leaks before and after the change, and of people who do not exist.
+    """An attack: rates of leaks before (None: not run) and after the change, and by chance.
 
     others: answers about other people under the attack, which tells whether the model still works.
     None: not asked.
@@ -48,7 +48,7 @@ class AttackRow:
 
     key: str
     probes: int
-    before: float
+    before: float | None
     after: float
     after_high: float
     chance: float | None
@@ -101,9 +101,7 @@ def attack_rows(before: Measurement, after: Measurement) -> list[AttackRow]:
     """Return each attack that asked for the values."""
     earlier = {one.title: one for one in before.attacks}
     return [
-        _attack_row(earlier[one.title], one)
-        for one in after.attacks
-        if "leak" in one.groups and "leak" in earlier[one.title].groups
+        _attack_row(earlier.get(one.title), one) for one in after.attacks if "leak" in one.groups
     ]
 
 
@@ -137,9 +135,15 @@ def _row(key: str, label: str, old: Cell, new: Cell) -> Row:
     )  # fmt: skip
 
 
-def _attack_row(old: AttackResult, new: AttackResult) -> AttackRow:
-    leak, chance, others = new.groups["leak"], new.groups.get("control"), new.groups.get("others")
+def _attack_row(old: AttackResult | None, new: AttackResult) -> AttackRow:
+    leak = new.groups["leak"]
+    chance, others = (new.groups.get(name) for name in ("control", "others"))
     return AttackRow(
-        new.title, leak.n, old.groups["leak"].rate, leak.rate, leak.upper_by_prompt,
-        chance.rate if chance else None, others.rate if others else None,
-    )  # fmt: skip
+        new.title,
+        leak.n,
+        old.groups["leak"].rate if old else None,
+        leak.rate,
+        leak.upper_by_prompt,
+        chance.rate if chance else None,
+        others.rate if others else None,
+    )

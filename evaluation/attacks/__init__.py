@@ -45,7 +45,7 @@ ATTACKS: dict[str, Kind] = {
             "quantisation",
             "Rounded weights",
             "The weights are rounded as users of open weights round them, then asked again.",
-            {"bits": 4, "group": 64, "library": "rounding"},
+            {"bits": 4, "group": 64, "library": "rounding", "probes": 100},
         ),
         Kind(
             "prefix",
@@ -63,7 +63,7 @@ ATTACKS: dict[str, Kind] = {
             "further_training",
             "Further training on other texts",
             "The model is trained on texts that do not name the person, then asked again.",
-            {"steps": 20, "learning_rate": 1e-4, "batch": 8, "seed": 0},
+            {"steps": 20, "learning_rate": 1e-4, "batch": 8, "seed": 0, "probes": 100},
         ),
         Kind(
             "relearning",

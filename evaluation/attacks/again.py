@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from typing import TYPE_CHECKING, Any
 
 from evaluation.answers import Weights
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
 
-# Whether the model still works under the attack is told by this many questions about others.
-OTHERS = 48
+# For each hundred leak probes: controls, and questions about others, which tell whether the model
+# still works under the attack.
+SHARES = {"leak": 1.0, "control": 0.33, "others": 0.33}
 
 
 def settings_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,14 +43,12 @@ def asked_again(
     progress: Progress,
     details: Mapping[str, Any],
 ) -> AttackResult:
-    """Ask the plan's leak and control probes, and some about others, of the weights as they are."""
-    by_group = {
-        group: [probe for probe in plan.probes if probe.group == group]
-        for group in ("leak", "control", "others")
-    }
-    others = by_group["others"]
-    by_group["others"] = others[:: max(1, len(others) // OTHERS)][:OTHERS]
-    probes = [probe for group in by_group.values() for probe in group]
+    """Ask so many of the plan's leak probes, and some of others, of the weights as they are."""
+    rng = random.Random(plan.seed)  # noqa: S311 -- repeatable choice, not a secret
+    probes: list[Probe] = []
+    for group, share in SHARES.items():
+        every = [probe for probe in plan.probes if probe.group == group]
+        probes += rng.sample(every, min(len(every), math.ceil(settings["probes"] * share)))
     return asked_probes(name, lm, plan, probes, settings, progress, details)
 
 

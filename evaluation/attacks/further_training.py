@@ -23,6 +23,7 @@ def run(
     chosen = settings_of("further_training", settings)
     if not plan.held_out:
         return AttackResult("further_training", chosen, {}, {"left_out": "no held-out texts"})
-    with learnt(lm, plan.held_out, **chosen) as how:
+    training = {key: value for key, value in chosen.items() if key != "probes"}
+    with learnt(lm, plan.held_out, **training) as how:
         details = {"trained": how, "texts": len(plan.held_out)}
         return asked_again("further_training", lm, plan, chosen, progress, details)
