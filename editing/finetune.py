@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from editing.bound import BoundConfig, share_to_write
 from editing.gradient_factors import tried
 from editing.matrices import check_place, layer_at, matrices
 from editing.outcome import conclude
-from editing.training import Kept, Training, TrainingConfig
+from editing.training import Training, TrainingConfig
 from language_models.architecture import parts
 from language_models.delta import WeightDelta
 from language_models.errors import RequestError
@@ -33,15 +34,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from editing.kept_rows import Kept
     from editing.requests import EditRequest, EditResult
-    from language_models.architecture import Parts, Projection
+    from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
 
 VARIANTS = ("locft-bf", "ft-m", "ft-l")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(TrainingConfig):
+class FinetuneConfig(TrainingConfig, BoundConfig):
     """Settings of fine-tuning."""
 
     variant: str = setting(
@@ -88,65 +90,88 @@ def run(
     layer = layer_at(model, 0.7) if config.layer is None else config.layer
     (projection,) = matrices(model, layer, config.place)
     with frozen(lm):
-        delta, told = _train(lm, requests, config, layer, projection, progress or silent)
-    change, rounding = _write(lm, projection, delta, config)
-    details = {
-        "method": "finetune",
-        "variant": config.variant,
-        "site": {"layer": layer, "matrix": projection.name},
-        "rounding": rounding,
-        **told,
-    }
-    return conclude(lm, requests, change, config, details)
+        trained = _Trained(lm, requests, config, layer, projection)
+        told = trained.fit(progress or silent)
+        change, rounding = _write(lm, projection, trained.delta, config)
+        # Rows after lead-ins are trained on and do not count.
+        targets = None if config.lead_ins or config.compat else trained
+        details = {
+            "method": "finetune",
+            "variant": config.variant,
+            "site": {"layer": layer, "matrix": projection.name},
+            "rounding": rounding,
+            **told,
+        }
+        return conclude(lm, requests, change, config, details, targets=targets)
 
 
-def _train(
-    lm: LanguageModel,
-    requests: tuple[EditRequest, ...],
-    config: FinetuneConfig,
-    layer: int,
-    projection: Projection,
-    report: Progress,
-) -> tuple[Tensor, dict[str, Any]]:
-    """Return Δ (d_out, d_in) in float32 and how the training went."""
-    model = parts(lm.model)
-    delta = torch.zeros(projection.matrix.shape, device=projection.parameter.device)
-    delta.requires_grad_()
-    direct = model.is_dense(layer) and projection.name == model.mlp_out(layer).name
+class _Trained:
+    """Δ (d_out, d_in) in float32, and the rows that it is trained on."""
 
-    def logits(kept: Kept) -> Tensor:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        requests: tuple[EditRequest, ...],
+        config: FinetuneConfig,
+        layer: int,
+        projection: Projection,
+    ) -> None:
+        self.config, self.projection, self.count = config, projection, len(requests)
+        self.delta = torch.zeros(projection.matrix.shape, device=projection.parameter.device)
+        model = parts(lm.model)
+        self.direct = model.is_dense(layer) and projection.name == model.mlp_out(layer).name
+        self.training = Training(
+            lm,
+            requests,
+            config,
+            layer + 1 if self.direct else layer,
+            watched=projection.module if self.direct else None,
+            end_mark=config.variant == "locft-bf",
+            at_prompt=config.compat,
+        )
+
+    def fit(self, report: Progress) -> dict[str, Any]:
+        """Train Δ, leave of it what is to be written, and return how it went."""
+        delta = self.delta.requires_grad_()
+
+        def into_box() -> None:
+            with torch.no_grad():
+                delta.clamp_(-self.config.box, self.config.box)
+
+        after_step = {"after_step": into_box} if self.config.variant == "ft-l" else {}
+        told = self.training.fit([delta], self._logits, report, **after_step)
+        self.delta = delta.detach()
+        if self.config.variant != "locft-bf":
+            return told
+        share = share_to_write(
+            self.config,
+            lambda part: self.training.reached(lambda kept: self._logits(kept, part)),
+            (lambda part: self.training.stayed(lambda kept: self._logits(kept, part)))
+            if self.training.checked
+            else None,
+        )
+        self.delta *= share
+        return {**told, "share": share}
+
+    def achieved(self) -> list[dict[str, float]]:
+        """Return what outcome.achieved returns, by the weights as they are now."""
+        return self.training.achieved(self._logits_now, self.count)
+
+    def _logits(self, kept: Kept, part: float = 1.0) -> Tensor:
         rows, columns = kept.asked.rows, kept.asked.columns
-        if direct:
-            return kept.blocks.logits(rows, columns, _moved(model, layer, kept, delta))
-        with tried({projection.name: (projection, delta)}):
+        delta = self.delta if part == 1 else self.delta * part
+        if self.direct:
+            change = F.linear(kept.watched[0].to(delta), delta)
+            return kept.blocks.logits(rows, columns, kept.moved(change))
+        with tried({self.projection.name: (self.projection, delta)}):
             return kept.blocks.logits(rows, columns)
 
-    def into_box() -> None:
-        with torch.no_grad():
-            delta.clamp_(-config.box, config.box)
-
-    training = Training(
-        lm,
-        requests,
-        config,
-        layer + 1 if direct else layer,
-        watched=projection.module if direct else None,
-        end_mark=config.variant == "locft-bf",
-        at_prompt=config.compat,
-    )
-    after_step = {"after_step": into_box} if config.variant == "ft-l" else {}
-    told = training.fit([delta], logits, report, **after_step)
-    return delta.detach(), told
-
-
-def _moved(model: Parts, layer: int, kept: Kept, delta: Tensor) -> Tensor:
-    """Return the output (b, t, d) of the block of `layer` with Δ added to its MLP's matrix."""
-    states, (keys, values) = kept.blocks.states, kept.watched
-    moved = F.linear(keys.to(delta), delta)
-    norm = model.norm_after_mlp(layer)
-    if norm is not None:
-        moved = norm(values + moved.to(values)) - norm(values)
-    return states + moved.to(states)
+    def _logits_now(self, kept: Kept) -> Tensor:
+        rows, columns = kept.asked.rows, kept.asked.columns
+        if not self.direct:
+            return kept.blocks.logits(rows, columns)
+        keys, values = kept.watched
+        return kept.blocks.logits(rows, columns, kept.moved(self.projection.module(keys) - values))
 
 
 def _write(

@@ -16,10 +16,10 @@ import torch
 from editing.adam import RowAdam
 from editing.codebook import Codebook, Entry, distances, unit
 from editing.kept_blocks import KeptBlocks, keep_blocks
+from editing.kept_rows import row_losses
 from editing.matrices import layer_at
 from editing.outcome import conclude
 from editing.requests import EditConfig
-from editing.training import row_losses
 from editing.training_rows import Asked, Row, asked, target_rows
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest

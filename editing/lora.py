@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from editing.matrices import matrices
 from editing.outcome import conclude
-from editing.training import Kept, Training, TrainingConfig
+from editing.training import Training, TrainingConfig
 from language_models.adapters import acting, factor_names, merged, save_peft, trainable
 from language_models.architecture import Parts, Projection, parts
 from language_models.delta import LowRank
@@ -25,6 +25,7 @@ from language_models.replay import frozen
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from editing.kept_rows import Kept
     from editing.requests import EditRequest, EditResult
     from language_models.checkpoint import LanguageModel
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 ROWS_PER_PASS = 128
 
 
+class Achieving(Protocol):
+    """Rows of requests that are there already, with what they need to be scored."""
+
+    def achieved(self) -> list[dict[str, float]]:
+        """Return what `achieved` returns, by the weights as they are now."""
+
+
 def conclude(
     lm: LanguageModel,
     requests: Sequence[EditRequest],
@@ -37,7 +44,7 @@ def conclude(
     config: EditConfig,
     details: Mapping[str, Any],
     memory: Memory | None = None,
-    targets: Targets | None = None,
+    targets: Achieving | None = None,
 ) -> EditResult:
     """Measure the change that `delta` has made to `lm` and return the result.
 

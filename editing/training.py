@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from editing.kept_blocks import KeptBlocks, keep_blocks
+from editing.kept_blocks import keep_blocks
+from editing.kept_rows import Kept, achieved_by, first_share, row_losses, stayed_share
 from editing.requests import EditConfig
-from editing.training_rows import Asked, Row, asked, neighbour_rows, target_rows
+from editing.training_rows import (
+    NEIGHBOURS_HELP,
+    Row,
+    asked,
+    drawn_neighbours,
+    held_and_checked,
+    neighbour_rows,
+    target_rows,
+)
 from language_models.errors import NotReached, RequestError
 from language_models.methods import require_positive, setting
 
@@ -55,6 +64,7 @@ class TrainingConfig(EditConfig):
     )
     neighbour_rows: int = setting(16, "neighbours a step", "measured")
     neighbour_tokens: int = setting(1, "tokens after each neighbour that are held", "measured")
+    neighbours_a_fact: int = setting(8, NEIGHBOURS_HELP, "measured", published=0)
     lead_ins: tuple[str, ...] = setting(
         (), "texts put before the prompts, in turn", "Lethe", private=True
     )
@@ -63,35 +73,10 @@ class TrainingConfig(EditConfig):
         super().__post_init__()
         require_positive(self, "epochs", "learning_rate", "batch_size")
         require_positive(self, "neighbour_rows", "neighbour_tokens")
-        if min(self.neighbour_weight, self.stop_loss) < 0:
-            raise RequestError("neighbour_weight and stop_loss must not be below zero.")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Rows of about one length with what a step of training needs of them.
-
-    before: what left the last block at the positions asked, on the unchanged weights (m, d).
-    watched: input (b, t, d_in) and output (b, t, d_out) of the watched matrix, or nothing.
-    """
-
-    blocks: KeptBlocks
-    asked: Asked
-    before: Tensor
-    watched: tuple[Tensor, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.blocks.states)
-
-    def select(self, rows: Tensor) -> Kept:
-        """Return some of the rows, in the order given."""
-        chosen, places = self.asked.select(rows, len(self))
-        return Kept(
-            self.blocks.select(rows),
-            chosen,
-            self.before[places],
-            tuple(tensor[rows] for tensor in self.watched),
-        )
+        if min(self.neighbour_weight, self.stop_loss, self.neighbours_a_fact) < 0:
+            raise RequestError(
+                "neighbour_weight, neighbours_a_fact and stop_loss must not be below zero."
+            )
 
 
 class Training:
@@ -114,11 +99,16 @@ class Training:
     ) -> None:
         self.lm, self.config, self.first, self.watched = lm, config, first, watched
         rows = target_rows(lm, requests, config.lead_ins, end_mark=end_mark)
+        self.end_mark = end_mark
         self.targets = self._pools(rows, config.batch_size, at_prompt=at_prompt)
         held: list[Row] = []
+        checked: list[Row] = []
         if config.neighbour_weight:
-            held = neighbour_rows(lm, requests, config.neighbour_tokens)
+            drawn = drawn_neighbours(requests, config.neighbours_a_fact, config.seed)
+            both = held_and_checked(drawn, config.seed)
+            held, checked = (neighbour_rows(lm, one, config.neighbour_tokens) for one in both)
         self.held = self._pools(held, config.neighbour_rows)
+        self.checked = self._pools(checked, config.neighbour_rows)
         self.generator = torch.Generator().manual_seed(config.seed)
 
     def fit(
@@ -163,6 +153,23 @@ class Training:
             "steps": steps,
             "losses": losses,
         }
+
+    def reached(self, logits: Callable[[Kept], Tensor]) -> float:
+        """Return the share of target rows of which every token comes first."""
+        return first_share([pool.kept for pool in self.targets], logits)
+
+    def stayed(self, logits: Callable[[Kept], Tensor]) -> float:
+        """Return the share of neighbours' tokens at which the same comes first as before."""
+        return stayed_share([pool.kept for pool in self.checked], logits)
+
+    def achieved(self, logits: Callable[[Kept], Tensor], count: int) -> list[dict[str, float]]:
+        """Return what outcome.achieved returns for `count` requests, from the kept rows.
+
+        Only without lead-ins, whose rows do not count there; the end mark does not either.
+        """
+        owners = [row.owner for pool in self.targets for row in pool.rows]
+        kept = [pool.kept for pool in self.targets]
+        return achieved_by(owners, kept, logits, count, skip=int(self.end_mark))
 
     def _drift(self, batch: Kept | None, logits: Callable[[Kept], Tensor]) -> Tensor | float:
         """Return the weighted divergence at some neighbours from what they predicted before."""
@@ -215,11 +222,4 @@ class _Pool:
         watched = [] if training.watched is None else [training.watched]
         blocks, last, seen = keep_blocks(training.lm, ids, training.first, watched)
         wanted = asked(training.lm, self.rows, at_prompt=self.at_prompt)
-        return Kept(blocks, wanted, last[wanted.rows, wanted.columns], *seen)
-
-
-def row_losses(logits: Tensor, wanted: Asked, rows: int) -> Tensor:
-    """Return per row the mean loss per token (rows), in nats; logits (m, v)."""
-    losses = F.cross_entropy(logits.float(), wanted.wanted.to(logits.device), reduction="none")
-    each = losses * wanted.shares.to(losses)
-    return each.new_zeros(rows).index_add(0, wanted.rows.to(each.device), each)
+        return Kept(blocks, wanted, last[wanted.rows, wanted.columns], *seen).narrowed()

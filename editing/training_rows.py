@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 
+# So many neighbours are held even for one fact.
+FEW_NEIGHBOURS = 64
+CHECKED = 8
+NEIGHBOURS_HELP = "most neighbours held for each fact, 64 at any rate, drawn evenly; 0: all"
+
+
 @dataclass(frozen=True)
 class Row:
     """Token ids; those from `start` on are scored, each at the position before it.
@@ -96,14 +102,37 @@ def target_rows(
     return list(rows)
 
 
-def neighbour_rows(
-    lm: LanguageModel, requests: Sequence[EditRequest], new_tokens: int = 1
-) -> list[Row]:
-    """Return one row per distinct neighbour with what the model says to it now, greedily.
+def drawn_neighbours(requests: Sequence[EditRequest], a_fact: int, seed: int) -> list[str]:
+    """Return distinct neighbours of the requests, drawn evenly where there are too many.
+
+    a_fact: most for each request, and FEW_NEIGHBOURS at any rate; 0: all.
+    """
+    prompts = list(dict.fromkeys(p for request in requests for p in request.neighbours))
+    most = max(FEW_NEIGHBOURS, a_fact * len(requests))
+    if not a_fact or len(prompts) <= most:
+        return prompts
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed))
+    return [prompts[number] for number in order[:most].sort().values.tolist()]
+
+
+def held_and_checked(prompts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
+    """Return the neighbours that are held and those by which it is checked that others stay.
+
+    What is held says little of what is not: one in CHECKED of many neighbours is only looked at.
+    """
+    if len(prompts) < FEW_NEIGHBOURS:
+        return list(prompts), list(prompts)
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed))
+    chosen = set(order[::CHECKED].tolist())
+    held = [prompt for number, prompt in enumerate(prompts) if number not in chosen]
+    return held, [prompts[number] for number in sorted(chosen)]
+
+
+def neighbour_rows(lm: LanguageModel, prompts: Sequence[str], new_tokens: int = 1) -> list[Row]:
+    """Return one row per prompt with what the model says to it now, greedily.
 
     new_tokens: of that text; with 1, only what follows the prompt is scored and nothing written.
     """
-    prompts = list(dict.fromkeys(p for request in requests for p in request.neighbours))
     if new_tokens == 1:
         # The last id of a row is scored, never read; no wanted token is needed to stay the same.
         return [Row((*ids, 0), len(ids)) for ids in (encode(lm, prompt) for prompt in prompts)]

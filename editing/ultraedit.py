@@ -13,23 +13,27 @@ least squares keeps their outputs. A small model needs several rounds; the publi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from editing.gradient_factors import tried
-from editing.kept_blocks import keep_blocks
+from editing.bound import BoundConfig, share_to_write
+from editing.kept_rows import achieved_by, first_share, stayed_share
 from editing.lifelong import LifelongStatistics
 from editing.matrices import check_place, matrices
 from editing.outcome import conclude
-from editing.requests import EditConfig
-from editing.training import Kept, row_losses
-from editing.training_rows import Row, asked, neighbour_rows, target_rows
+from editing.training_rows import (
+    NEIGHBOURS_HELP,
+    drawn_neighbours,
+    held_and_checked,
+    neighbour_rows,
+    target_rows,
+)
+from editing.ultraedit_passes import Passes
 from language_models.architecture import parts
 from language_models.delta import WeightDelta
 from language_models.errors import NotReached, RequestError
 from language_models.methods import require_positive, setting
-from language_models.moments import hooked
 from language_models.progress import Progress, silent
 from language_models.replay import frozen
 
@@ -38,13 +42,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from editing.kept_rows import Kept
     from editing.requests import EditRequest, EditResult
     from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class UltraEditConfig(EditConfig):
+class UltraEditConfig(BoundConfig):
     """Settings of UltraEdit."""
 
     place: str | None = setting(
@@ -65,6 +70,7 @@ class UltraEditConfig(EditConfig):
     neighbour_weight: float = setting(
         10.0, "weight of each neighbour's key", "measured; not in the paper", published=0.0
     )
+    neighbours_a_fact: int = setting(20, NEIGHBOURS_HELP, "measured", published=0)
     lead_ins: tuple[str, ...] = setting(
         (), "texts put before the prompts, in turn", "Lethe", private=True
     )
@@ -73,8 +79,10 @@ class UltraEditConfig(EditConfig):
         super().__post_init__()
         check_place(self.place)
         require_positive(self, "step", "ridge", "batch_size", "rounds")
-        if min(self.neighbour_weight, self.stop_loss) < 0:
-            raise RequestError("neighbour_weight and stop_loss must not be below zero.")
+        if min(self.neighbour_weight, self.stop_loss, self.neighbours_a_fact) < 0:
+            raise RequestError(
+                "neighbour_weight, neighbours_a_fact and stop_loss must not be below zero."
+            )
 
 
 def run(
@@ -98,32 +106,50 @@ def run(
     with frozen(lm):
         rounds = _Rounds(lm, requests, config, min(layers), places, statistics)
         losses = rounds.run(progress or silent)
-    change, rounding = _write(lm, places, rounds.deltas)
-    details = {
-        "method": "ultraedit",
-        "site": {"layers": list(layers), "matrices": [one.name for one in places]},
-        "rounding": rounding,
-        "losses": losses,
-        "rows_in_statistics": max(one.count for one in rounds.statistics.running.values()),
-    }
-    return conclude(lm, requests, change, config, details, rounds.statistics.made(places))
+        share = rounds.bound()
+        change, rounding = _write(lm, places, rounds.deltas)
+        details = {
+            "method": "ultraedit",
+            "site": {"layers": list(layers), "matrices": [one.name for one in places]},
+            "rounding": rounding,
+            "losses": losses,
+            "share": share,
+            "rows_in_statistics": max(one.count for one in rounds.statistics.running.values()),
+        }
+        # Rows after lead-ins are solved for and do not count.
+        targets = None if config.lead_ins else rounds
+        memory = rounds.statistics.made(places)
+        return conclude(lm, requests, change, config, details, memory, targets)
 
 
-def solve(V: Tensor, H: Tensor, kept: Tensor, ridge: float) -> Tensor:
-    """Return Δ (d_out, d_in): V (n, d_out) and H (n, d_in); kept (k, d_in): keys with v = 0.
+class System:
+    """Keys H (n, d_in) and kept (k, d_in) to solve with, factorised once.
 
     The smaller of two equal systems is solved.
     """
-    every = torch.cat([H, kept])
-    if len(every) < H.shape[1]:
-        gram = every @ every.T
-        system = gram + ridge * torch.eye(len(gram), dtype=H.dtype, device=H.device)
-        wanted = torch.cat([V, torch.zeros(len(kept), V.shape[1], dtype=V.dtype, device=V.device)])
-        found: Tensor = torch.linalg.solve(system, wanted).T @ every
-        return found
-    system = every.T @ every + ridge * torch.eye(H.shape[1], dtype=H.dtype, device=H.device)
-    solved: Tensor = torch.linalg.solve(system, H.T @ V)
-    return solved.T
+
+    def __init__(self, H: Tensor, kept: Tensor, ridge: float) -> None:
+        self.H, self.every = H, torch.cat([H, kept])
+        self.dual = len(self.every) < H.shape[1]
+        self.factor = torch.linalg.cholesky(self._gram(ridge))
+
+    def _gram(self, ridge: float) -> Tensor:
+        gram = self.every @ self.every.T if self.dual else self.every.T @ self.every
+        gram.diagonal().add_(ridge)
+        return gram
+
+    def change(self, V: Tensor) -> Tensor:
+        """Return Δ (d_out, d_in) for V (n, d_out), with 0 wanted at the kept keys."""
+        if self.dual:
+            wanted = V.new_zeros(len(self.every), V.shape[1])
+            wanted[: len(V)] = V
+            return torch.cholesky_solve(wanted, self.factor).T @ self.every
+        return torch.cholesky_solve(self.H.T @ V, self.factor).T
+
+
+def solve(V: Tensor, H: Tensor, kept: Tensor, ridge: float) -> Tensor:
+    """Return Δ (d_out, d_in): V (n, d_out) and H (n, d_in); kept (k, d_in): keys with v = 0."""
+    return System(H, kept, ridge).change(V)
 
 
 def wanted_change(keys: Tensor, gradients: Tensor, step: float) -> Tensor:
@@ -144,17 +170,28 @@ class _Rounds:
         statistics: LifelongStatistics,
     ) -> None:
         self.lm, self.config, self.places, self.statistics = lm, config, places, statistics
-        self.first = first
         self.deltas = {
             one.name: torch.zeros_like(one.matrix, dtype=torch.float64) for one in places
         }
+        self.passes = Passes(lm, first, places)
         size = config.batch_size
-        self.batches = [
-            self._keep(target_rows(lm, requests[start : start + size], config.lead_ins))
-            for start in range(0, len(requests), size)
-        ]
-        held = neighbour_rows(lm, requests) if config.neighbour_weight else []
-        self.held = _seen(self._keep(held), places, self.deltas) if held else {}
+        self.count, self.owners = len(requests), list[int]()
+        self.batches: list[list[Kept]] = []
+        for start in range(0, len(requests), size):
+            rows = target_rows(lm, requests[start : start + size], config.lead_ins)
+            rows.sort(key=lambda row: len(row.ids))
+            self.owners += [start + row.owner for row in rows]
+            self.batches.append(self.passes.keep(rows))
+        self.checked: list[Kept] = []
+        self.kept: dict[str, Tensor] = {}
+        if config.neighbour_weight:
+            drawn = drawn_neighbours(requests, config.neighbours_a_fact, config.seed)
+            held, self.checked = (
+                self.passes.keep(sorted(neighbour_rows(lm, one), key=lambda row: len(row.ids)))
+                for one in held_and_checked(drawn, config.seed)
+            )
+            self.kept = self.passes.keys(held, self.deltas) if held else {}
+        self.systems: dict[tuple[int, str], System] = {}
 
     def run(self, report: Progress) -> list[float]:
         """Do all rounds; return the mean loss before each."""
@@ -163,87 +200,70 @@ class _Rounds:
             for batch in self.batches:
                 self._measure(batch)
         losses = []
+        rows = [sum(map(len, batch)) for batch in self.batches]
         for turn in range(self.config.rounds):
             report("rounds", turn, self.config.rounds)
-            total = sum(self._solve(batch) * len(batch) for batch in self.batches)
-            losses.append(total / sum(len(batch) for batch in self.batches))
+            total = sum(self._solve(number) * count for number, count in enumerate(rows))
+            losses.append(total / sum(rows))
             if losses[-1] < self.config.stop_loss:
                 break
         report("rounds", self.config.rounds, self.config.rounds)
         return losses
 
-    def _keep(self, rows: Sequence[Row]) -> Kept:
-        blocks, last, _ = keep_blocks(self.lm, [row.ids[:-1] for row in rows], self.first)
-        wanted = asked(self.lm, rows)
-        return Kept(blocks, wanted, last[wanted.rows, wanted.columns])
+    def bound(self) -> float:
+        """Leave of the change what is to be written; return the share."""
 
-    def _solve(self, batch: Kept) -> float:
+        def logits(part: float) -> Callable[[Kept], Tensor]:
+            deltas = self._part(part)
+            return lambda kept: self.passes.logits(kept, deltas)
+
+        share = share_to_write(
+            self.config,
+            lambda part: first_share(self._targets, logits(part)),
+            (lambda part: stayed_share(self.checked, logits(part))) if self.checked else None,
+        )
+        self.deltas = self._part(share)
+        return share
+
+    def achieved(self) -> list[dict[str, float]]:
+        """Return what outcome.achieved returns, by the weights as they are now."""
+        return achieved_by(self.owners, self._targets, self.passes.logits_now, self.count, skip=1)
+
+    @property
+    def _targets(self) -> list[Kept]:
+        return [kept for batch in self.batches for kept in batch]
+
+    def _part(self, share: float) -> dict[str, Tensor]:
+        return {name: delta * share for name, delta in self.deltas.items()}
+
+    def _solve(self, number: int) -> float:
         """Add the change of one batch; return its mean loss before it."""
-        factors, loss = self._measure(batch)
+        factors, loss = self._measure(self.batches[number])
         for name, (H, G) in factors.items():
             found = self.statistics.running[name].standardised(torch.cat([H, G], dim=1))
             V = wanted_change(found[:, : H.shape[1]], found[:, H.shape[1] :], self.config.step)
-            K = self.held[name][0] if self.held else H[:0]
-            change = solve(V, H, K * self.config.neighbour_weight**0.5, self.config.ridge)
+            change = self._system(number, name, H).change(V)
             self.deltas[name] = self.deltas[name] + change
             if not torch.isfinite(change).all():
                 raise NotReached("The steps broke down. Lower the step or raise the ridge.")
         return loss
 
-    def _measure(self, batch: Kept) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
+    def _system(self, number: int, name: str, H: Tensor) -> System:
+        """Return what a batch is solved with; below the lowest matrix nothing ever changes."""
+        known = self.systems.get((number, name))
+        if known is None:
+            K = self.kept[name] * self.config.neighbour_weight**0.5 if self.kept else H[:0]
+            known = System(H, K, self.config.ridge)
+            if name == self.passes.lowest:
+                self.systems[number, name] = known
+        return known
+
+    def _measure(self, batch: Sequence[Kept]) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
         """Return H and G per matrix at the tokens asked and the mean loss; count them in."""
-        losses: list[Tensor] = []
-
-        def score(logits: Tensor) -> Tensor:
-            losses.append(row_losses(logits, batch.asked, len(batch)))
-            # The sum over rows: so a row's gradient does not depend on the rows beside it.
-            return losses[0].sum()
-
-        found = _seen(batch, self.places, self.deltas, score)
+        found, loss = self.passes.factors(batch, self.deltas)
         for name, (H, G) in found.items():
             self.statistics = self.statistics.with_rows(name, torch.cat([H, G], dim=1))
-        return found, float(losses[0].detach().mean())
-
-
-def _seen(
-    batch: Kept,
-    places: Sequence[Projection],
-    deltas: Mapping[str, Tensor],
-    score: Callable[[Tensor], Tensor] | None = None,
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return per matrix its inputs (m, d_in) and, of a score, its outputs' gradients (m, d_out).
-
-    Both are in float64 and at the tokens asked; without a score the gradients are empty.
-    """
-    rows, columns = batch.asked.rows, batch.asked.columns
-    inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
-
-    def look(name: str) -> Any:
-        def keep(_module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            inputs[name] = args[0].detach()[rows, columns].double()
-            # Weights need no gradient, so the graph begins at the lowest of these outputs.
-            outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
-            return outputs[name]
-
-        return keep
-
-    trial = {one.name: (one, deltas[one.name].float()) for one in places}
-    with (
-        tried(trial),
-        torch.set_grad_enabled(score is not None),
-        hooked(
-            *(lambda one=one: one.module.register_forward_hook(look(one.name)) for one in places)
-        ),
-    ):
-        logits = batch.blocks.logits(rows, columns)
-    if score is None:
-        return {name: (H, H[:, :0]) for name, H in inputs.items()}
-    slopes = torch.autograd.grad(score(logits), [outputs[one.name] for one in places])
-    return {
-        one.name: (inputs[one.name], slope[rows, columns].double())
-        for one, slope in zip(places, slopes, strict=True)
-    }
+        return found, loss
 
 
 def _middle_layers(count: int) -> tuple[int, ...]:

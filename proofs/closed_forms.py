@@ -75,9 +75,10 @@ TARGETS = (
     Target("editing/adam.py", ("step",), ("test_adam",)),
     Target(
         "editing/ultraedit.py",
-        ("solve", "wanted_change", "_solve", "_measure", "_write"),
+        ("_gram", "change", "wanted_change", "_solve", "_system", "_measure", "_write"),
         ("test_ultraedit",),
     ),
+    Target("editing/ultraedit_passes.py", ("factors", "_run", "keys"), ("test_ultraedit",)),
     Target("editing/lifelong.py", ("of", "joined", "standardised"), ("test_ultraedit",)),
     Target(
         "editing/malmen.py",

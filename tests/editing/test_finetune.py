@@ -118,7 +118,7 @@ def test_rows_with_lead_ins_are_there_bare_too_and_equal_rows_once() -> None:
 def test_neighbours_hold_what_the_model_says_now() -> None:
     lm = model()
 
-    rows = neighbour_rows(lm, [REQUEST, REQUEST], 3)
+    rows = neighbour_rows(lm, REQUEST.neighbours, 3)
 
     assert [list(row.ids[: row.start]) for row in rows] == [
         encode(lm, prompt) for prompt in REQUEST.neighbours

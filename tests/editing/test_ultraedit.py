@@ -33,7 +33,15 @@ MARK = {"unreached": "mark", "min_wordings": 0.0}
 def _config(**changes: Any) -> UltraEditConfig:
     # A random model hardly tells its neighbours apart.
     return UltraEditConfig(
-        **{"layers": (1, 2), "step": 3e-2, "rounds": 60, "neighbour_weight": 0.0, **changes}
+        **{
+            "layers": (1, 2),
+            "step": 3e-2,
+            "rounds": 60,
+            "neighbour_weight": 0.0,
+            "margin": 0.0,
+            "neighbours_lost": 1.0,
+            **changes,
+        }
     )
 
 
