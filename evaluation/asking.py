@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from evaluation.prompts import prompts
 from language_models.matching import contains, normalise
+from language_models.positions import fill
 
 if TYPE_CHECKING:
     import random
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OWN = "own"  # the form of a steward's own wordings
-SHORTEST_SHARED = 12  # characters; shorter turns stand in any text
+SHORTEST_SHARED = 12  # bytes of UTF-8; shorter turns stand in any text
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Asking:
     def about(self, person: Person, fact: str) -> list[Asked]:
         """Return every question for a fact, the own wordings first."""
         own = [
-            Asked((lead_in + wording.format(person.name),), OWN, self.language)
+            Asked((lead_in + fill(wording, person.name),), OWN, self.language)
             for wording, lead_in in product(self.wordings.get(fact, ()), self.lead_ins)
         ]
         if not self.languages:
@@ -81,12 +82,15 @@ class Asking:
 
 
 def order(asked: Sequence[Asked], rng: random.Random) -> list[int]:
-    """Return all places in an order in which every form and language comes early.
+    """Return the places, of equals the first, so that every form and language comes early.
 
     After each own wording come two of the templates.
     """
     strata: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, one in enumerate(asked):
+    # A question that comes twice is one prompt.
+    first = {(one.turns, one.chat): place for place, one in reversed([*enumerate(asked)])}
+    for place in sorted(first.values()):
+        one = asked[place]
         strata[one.form, one.language].append(place)
     for places in strata.values():
         rng.shuffle(places)
@@ -104,6 +108,10 @@ def in_turn(lists: Iterable[Sequence[T]]) -> list[T]:
 
 
 def stands_in(turns: Sequence[str], given: Sequence[str]) -> bool:
-    """Whether a text that the method is given (normalised) holds one of the turns."""
+    """Whether a text that the method is given (normalised) is one of the turns, or holds one."""
     asked = [normalise(turn) for turn in turns]
-    return any(turn in text for turn in asked if len(turn) >= SHORTEST_SHARED for text in given)
+    return any(
+        turn == text or (len(turn.encode()) >= SHORTEST_SHARED and turn in text)
+        for turn in asked
+        for text in given
+    )

@@ -24,7 +24,12 @@ class FrozenPlan:
     frozen_at: str
 
     def require(self, *, applied_by: str, applied_at: datetime) -> None:
-        """Refuse a change that was made by the same person, or before the plan was frozen."""
+        """Refuse a change that was made by the same person, or before the plan was frozen.
+
+        Raises RequestError, also for a time without its offset from UTC.
+        """
+        if applied_at.utcoffset() is None:
+            raise RequestError("A change is made at a time with its offset from UTC.")
         if applied_by.strip().casefold() == self.frozen_by.strip().casefold():
             raise RequestError(
                 "Who freezes a plan does not apply the change. Let somebody else do either."
@@ -62,7 +67,8 @@ def open_frozen(path: Path) -> FrozenPlan:
         row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         plan = Plan.from_dict(row["plan"])
         found = FrozenPlan(plan, row["digest"], row["frozen_by"], row["frozen_at"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        freeze(plan, by=found.frozen_by, at=datetime.fromisoformat(found.frozen_at))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RequestError):
         # The error itself may hold a part of the plan.
         raise RequestError("That file is not a frozen plan. Give the one that was saved.") from None
     if plan.digest != found.digest:

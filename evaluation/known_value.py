@@ -6,6 +6,7 @@ would write the same characters in other tokens, and only there, it is asked to 
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import torch
 
 from language_models.architecture import parts
 from language_models.errors import NoNumbers, RequestError
-from language_models.generation import generate
+from language_models.generation import end_tokens, generate
 from language_models.matching import normalise, whole_word
 from language_models.modes import evaluating
 from language_models.positions import with_targets
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from language_models.checkpoint import LanguageModel
 
-# Other tokens for the same value are more of them at most: each byte may be one.
+# What may stand before a value that is written otherwise: white space, marks.
 SPARE_TOKENS = 16
 
 
@@ -52,15 +53,17 @@ def begins_with(
     rows = with_targets(lm, list(zip(prompts, values, strict=True)))
     # Texts that begin alike come together.
     order = sorted(range(len(rows)), key=lambda index: rows[index][0])
+    ends = frozenset(end_tokens(lm))
     told: list[bool | None] = [None] * len(rows)
     for begin in range(0, len(order), batch_size):
         batch = order[begin : begin + batch_size]
         likeliest = _likeliest(lm, [rows[index] for index in batch])
         for index, tokens in zip(batch, likeliest, strict=True):
             ids, start = rows[index]
-            told[index] = _told(lm, ids[start:], tokens, values[index])
+            told[index] = _told(lm, ids[start:], tokens, values[index], ends)
     open_ones = [index for index, one in enumerate(told) if one is None]
-    longest = max((len(rows[index][0]) - rows[index][1] for index in open_ones), default=0)
+    # Each byte may be a token of its own.
+    longest = max((len(values[index].encode()) for index in open_ones), default=0)
     texts = generate(
         lm, [prompts[index] for index in open_ones], max_new_tokens=longest + SPARE_TOKENS
     )
@@ -75,24 +78,32 @@ def starts(text: str, value: str) -> bool:
     return answer.startswith(wanted) and whole_word(answer, 0, len(wanted))
 
 
-def _told(lm: LanguageModel, given: list[int], likeliest: list[int], value: str) -> bool | None:
+def _told(
+    lm: LanguageModel,
+    given: list[int],
+    likeliest: list[int],
+    value: str,
+    ends: frozenset[int],
+) -> bool | None:
     """Return what forced tokens tell, None where only writing does.
 
     given: the value's n tokens. likeliest: what the model would write at each, and after the last.
+    ends: tokens at which it stops.
     """
     same = next((n for n, one in enumerate(given) if one != likeliest[n]), len(given))
-    text = lm.tokenizer.decode([*given[:same], likeliest[same]], skip_special_tokens=True)
-    if same == len(given):
+    written = likeliest[: same + 1]
+    stop = next((n for n, one in enumerate(written) if one in ends), None)
+    text = lm.tokenizer.decode(written[:stop], skip_special_tokens=True)
+    if stop is not None:
         return starts(text, value)
-    # A character that is not yet whole may become any.
-    written, wanted = normalise(text.rstrip("\ufffd")), normalise(value)
-    if starts(text, value):
-        return True
-    if not wanted.startswith(written):
-        return False
-    # The end of the text is one that goes on only to another word.
-    ended = lm.tokenizer.decode(given[:same]) == text
-    return False if ended and not text.endswith("\ufffd") else None
+    # A character that is not yet whole may become any, and a mark may join the last one.
+    begun, wanted = (
+        unicodedata.normalize("NFD", normalise(one)) for one in (text.rstrip("\ufffd"), value)
+    )
+    whole = begun == wanted and text[-1:].isspace()
+    if wanted.startswith(begun) and not whole:
+        return None  # the next letter decides whether the value ends as a word
+    return starts(text, value)
 
 
 def _likeliest(lm: LanguageModel, rows: Sequence[tuple[list[int], int]]) -> list[list[int]]:

@@ -22,6 +22,7 @@ def neighbour_class(subject: Person, other: Person) -> str:
     shared = any(
         normalise(value) == normalise(other.facts.get(fact, ""))
         for fact, value in subject.facts.items()
+        if value.strip()
     )
     return "same_value" if shared else "same_relation"
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from evaluation.asking import stands_in
 from evaluation.risk import probes_needed
+from evaluation.values import readable
 from language_models.errors import RequestError
-from language_models.matching import normalise
+from language_models.matching import contains, normalise
+from language_models.positions import fill
 
 if TYPE_CHECKING:
     from evaluation.plan import Plan
@@ -19,16 +21,22 @@ def check(design: Design) -> None:
     subject, new = design.subject, design.new_values
     if not design.leak and not new:
         raise RequestError("A plan needs a fact that must not come out or a value that must.")
+    if any(other.id == subject.id for other in design.others):
+        raise RequestError("The person stands among the other people. Give others alone.")
+    if any(contains(text, subject.name) for text in design.held_out):
+        raise RequestError("A held-out text names the person. Give texts about others alone.")
+    if design.leak and design.leak_probes < 1:
+        raise RequestError("Facts that must not come out are asked for in one probe at least.")
     if not design.lead_ins:
         raise RequestError('Give at least one lead-in; "" means none.')
     for fact in {*design.leak, *new, *design.keep}:
         if not design.wordings.get(fact):
             raise RequestError(f"There are no wordings to probe the fact {fact!r}. Add some.")
     for fact in {*design.leak, *design.keep}:
-        if not subject.facts.get(fact):
+        if not readable(subject.facts.get(fact, "")):
             raise RequestError(f"The value of the fact {fact!r} is not given, so nothing to find.")
     for fact, value in new.items():
-        if not value or value == subject.facts.get(fact):
+        if not readable(value) or value == subject.facts.get(fact):
             raise RequestError(f"The new value of {fact!r} must differ from the present one.")
     if set(design.keep) & {*design.leak, *new}:
         raise RequestError("A fact cannot both change and stay.")
@@ -38,13 +46,27 @@ def check(design: Design) -> None:
     _check_shared(design)
 
 
+def given_to(design: Design) -> list[str]:
+    """Return what the change is given, normalised, with the person's name in its wordings."""
+    return [
+        normalise(fill(text, design.subject.name) if text.count("{}") == 1 else text)
+        for text in design.used
+        if text.strip()
+    ]
+
+
 def _check_shared(design: Design) -> None:
     """Refuse wordings that the change is given, as wordings or inside its texts."""
     asked = {one for facts in design.wordings.values() for one in facts}
     given = {normalise(text) for text in design.used if text.strip()}
     same = {normalise(text) for text in [*design.lead_ins, *asked]} & given
-    name = design.subject.name
-    inside = [one for one in asked if stands_in([one.format(name)], [*given])]
+    known, name = given_to(design), design.subject.name
+    inside = [
+        lead_in + one
+        for one in asked
+        for lead_in in design.lead_ins
+        if stands_in([lead_in + fill(one, name)], known)
+    ]
     if same or inside:
         raise RequestError(
             f"The plan uses {len(same) + len(inside)} wordings that the change used as well."

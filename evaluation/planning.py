@@ -13,11 +13,11 @@ from evaluation.judge import JUDGE_VERSION
 from evaluation.memory_plan import memory_of
 from evaluation.neighbours import chosen_others
 from evaluation.plan import Attack, GeneralFact, Person, Plan, Probe
-from evaluation.plan_checks import check, check_power
+from evaluation.plan_checks import check, check_power, given_to
 from evaluation.prompts import FORMS
 from evaluation.twins import twins
-from evaluation.values import kind_of
-from language_models.matching import normalise
+from evaluation.values import kind_of, readable
+from language_models.positions import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -123,11 +123,8 @@ def plan(design: Design) -> Plan:
 
 
 def _leaks_and_controls(design: Design, rng: random.Random) -> list[Probe]:
-    """Return the leak probes, the facts in turn, and after them as many controls as asked for."""
-    given = [
-        normalise(text.format(design.subject.name) if text.count("{}") == 1 else text)
-        for text in design.used
-    ]
+    """Return the leak probes, the facts in turn, and after them the controls, no more of them."""
+    given = given_to(design)
     asked = {fact: design.asking.about(design.subject, fact) for fact in design.leak}
     places = in_turn(
         [
@@ -146,7 +143,10 @@ def _leaks_and_controls(design: Design, rng: random.Random) -> list[Probe]:
         _asked(design, design.subject, fact, asked[fact][place], "leak", seed)
         for (fact, place), seed in chosen
     ]
-    return [*probes, *_controls(design, chosen[: design.control_probes])]
+    count = min(design.control_probes, len(chosen))
+    # Spread, so that as many of them are greedy, and of each form, as of the leak probes.
+    spread = [chosen[n * len(chosen) // count] for n in range(count)]
+    return [*probes, *_controls(design, spread)]
 
 
 def _controls(design: Design, chosen: Sequence[tuple[tuple[str, int], int | None]]) -> list[Probe]:
@@ -236,6 +236,8 @@ def _others(design: Design, rng: random.Random) -> list[Probe]:
     wordings, probes = design.wordings, []
     for neighbour, other in chosen_others(design.subject, design.others, design.other_people, rng):
         for fact in sorted(other.facts.keys() & wordings.keys()):
+            if not readable(other.facts[fact]):
+                continue
             count = min(design.wordings_per_other, len(wordings[fact]))
             chosen = rng.sample(list(wordings[fact]), count)
             lead_in = rng.choice(list(design.lead_ins))
@@ -267,6 +269,6 @@ def _plain(
 ) -> Probe:
     # The number is given when all probes are known.
     return Probe(
-        "", group, person.id, fact, wording.format(person.name), (value,),
+        "", group, person.id, fact, fill(wording, person.name), (value,),
         form=OWN, language=design.language, kind=kind_of(fact, value),
     )  # fmt: skip

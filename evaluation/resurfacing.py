@@ -96,7 +96,12 @@ def new_key() -> bytes:
 def duty(
     plan: Plan, key: bytes, *, model: str, basis: str, ends_on: date, hits: int, leak_max: float
 ) -> Duty:
-    """Return the duty of a plan's leak probes. Raises RequestError without any, or a basis."""
+    """Return the duty of a plan's leak probes.
+
+    Raises RequestError without any, without a basis, or for a key that `new_key` did not make.
+    """
+    if len(key) != KEY_BYTES:
+        raise RequestError(f"The key of a duty has {KEY_BYTES} bytes. Make one by new_key.")
     probes = [probe for probe in plan.probes if probe.group == "leak"]
     if not probes or not basis.strip():
         raise RequestError("A duty needs leak probes, and the basis on which its prompts are kept.")
@@ -169,8 +174,8 @@ def _marks(values: Sequence[str], kind: str, key: bytes) -> dict[str, tuple[str,
     """Return the hashes of every written form; of numbers also of their last digits."""
     found: dict[str, set[str]] = {}
     for form in written_forms(values[0], kind, values[1:]):
-        for unit in ("words", "characters"):
-            _add(found, unit, _units(form, unit), key)
+        unit = "characters" if any(map(unspaced, normalise(form))) else "words"
+        _add(found, unit, _units(form, unit), key)
     if kind in ("telephone", "number"):
         for value in values:
             digits = _units(value, "digits")
@@ -186,15 +191,20 @@ def _add(found: dict[str, set[str]], unit: str, units: Sequence[str], key: bytes
 
 
 def _units(text: str, kind: str) -> list[str]:
-    """Cut a text into words, into characters of scripts without spaces, or into digits."""
+    """Cut a text into words of scripts with spaces, into characters where it is of both, or digits.
+
+    Between letters without spaces a value in Latin letters or digits stands as a word.
+    """
     plain = normalise(text)
     if kind == "digits":
         return [str(int(one)) for one in plain if one.isdecimal()]
     if kind == "characters":
         whole = [one for one in plain if one.isalnum() or not (one.isascii() or one == " ")]
         return whole if any(map(unspaced, whole)) else []
-    words = "".join(one if one.isalnum() or one in "@+.-_'" else " " for one in plain).split()
-    return [word.strip(".-_'") for word in words if word.strip(".-_'")]
+    words = "".join(
+        one if (one.isalnum() and not unspaced(one)) or one in "@+.-_'" else " " for one in plain
+    ).split()
+    return [word for one in words if (word := one.removesuffix("'s").strip(".-_'"))]
 
 
 def _grams(units: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:

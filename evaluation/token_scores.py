@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from language_models.errors import RequestError
-from language_models.generation import encode, pad_right
+from language_models.errors import NoNumbers, RequestError
+from language_models.generation import encode, pad_right, window_of
 from language_models.modes import evaluating
 from language_models.positions import with_target
 
@@ -49,9 +49,10 @@ def token_scores(
 ) -> list[TokenScores]:
     """Return the scores of each text; of a (prompt, answer) those of the answer alone.
 
-    The first token is given; a text is cut at `most` tokens. Raises RequestError when nothing is
-    left to score or the model gives no numbers.
+    The first token is given; a text is cut at `most` tokens, or where the model's window ends.
+    Raises RequestError when nothing is left to score, NoNumbers when the model gives none.
     """
+    most = min(most, window_of(lm) or most)
     rows = [_row(lm, text, most) for text in texts]
     order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
     size = lm.model.get_output_embeddings().weight.shape[0]
@@ -88,12 +89,13 @@ def _row(lm: LanguageModel, text: str | tuple[str, str], most: int) -> tuple[lis
 def _scores(logits: Tensor, labels: Tensor) -> TokenScores:
     log_p = logits.float().log_softmax(dim=-1)
     if not torch.isfinite(log_p.amax(dim=-1)).all():
-        raise RequestError("The model gives no numbers (NaN). Its weights are damaged.")
+        raise NoNumbers("The model gives no numbers (NaN). Its weights are damaged.")
     p = log_p.exp()
     # A token of no probability adds nothing: 0 · log 0 = 0.
     known = torch.nan_to_num(log_p, neginf=0.0)
     expected = (p * known).sum(dim=-1)
-    spread = ((p * known.square()).sum(dim=-1) - expected.square()).clamp(min=1e-6).sqrt()
+    # Around the mean, as the difference of two large squares would be lost in single precision.
+    spread = (p * (known - expected[:, None]).square()).sum(dim=-1).clamp(min=1e-6).sqrt()
     chosen = log_p.gather(-1, labels[:, None])[:, 0]
     return TokenScores(
         chosen.cpu(), (log_p.argmax(dim=-1) == labels).cpu(), expected.cpu(), spread.cpu()

@@ -70,6 +70,11 @@ def written_forms(value: str, kind: str = "text", extra: Sequence[str] = ()) -> 
     return tuple(dict.fromkeys(found))
 
 
+def readable(value: str) -> bool:
+    """Whether a value has a letter or a digit, so that an answer can hold it."""
+    return any(one.isalnum() for one in value)
+
+
 def reader(value: str, kind: str) -> Telephone | Date | Number | Email | Address | Name | Text:
     """Read a value as its kind; a value that is not written as its kind is read as a text."""
     if kind not in KINDS:

@@ -168,6 +168,12 @@ def _pad_left(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tenso
     return ids, mask
 
 
+def window_of(lm: LanguageModel) -> int | None:
+    """Return how many tokens the model reads at once, None when its config does not say."""
+    found = getattr(lm.model.config, "max_position_embeddings", None)
+    return None if found is None else int(found)
+
+
 def end_tokens(lm: LanguageModel) -> list[int]:
     """Return the ids at which this model stops by itself."""
     for settings in (lm.model.generation_config, lm.model.config, lm.tokenizer):

@@ -35,8 +35,8 @@ TEXTS_AT_A_TIME = 64
 class _Group:
     """Texts that attention takes together. Their new tokens ask, their whole paths answer.
 
-    asking: nodes that ask (texts, w). path: nodes of the paths (texts, t). later: whether a place
-    of the path comes after the one that asks (texts, w, t); distance: how far before it is.
+    asking: nodes that ask (texts, w). path: nodes of the paths (texts, t). distance: how far each
+    place of the path lies before the one that asks (texts, w, t), below 0 after it.
     """
 
     asking: Tensor

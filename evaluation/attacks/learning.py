@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from language_models.adapters import acting, matrices, trainable
 from language_models.delta import copy_weights, restore_weights
 from language_models.errors import RequestError
-from language_models.generation import encode, end_tokens, pad_right
+from language_models.generation import encode, end_tokens, pad_right, window_of
 from language_models.modes import evaluating
 
 if TYPE_CHECKING:
@@ -45,8 +45,11 @@ def learnt(
     """
     if steps < 1 or batch < 1 or learning_rate <= 0 or not texts:
         raise RequestError("Learning needs texts, and steps, batch and learning_rate above 0.")
-    rows = [[*encode(lm, text), *end_tokens(lm)[:1]][:MOST_TOKENS] for text in texts]
+    most = min(MOST_TOKENS, window_of(lm) or MOST_TOKENS)
+    rows = [[*encode(lm, text), *end_tokens(lm)[:1]][:most] for text in texts]
     rows = [row for row in rows if len(row) > 1]
+    if not rows:
+        raise RequestError("Nothing can be learnt from texts of one token. Give longer ones.")
     whole = next(lm.model.parameters()).dtype in (torch.float32, torch.float64)
     with ExitStack() as stack:
         if whole:

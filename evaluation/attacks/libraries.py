@@ -26,14 +26,16 @@ def quantised(lm: LanguageModel, library: str, bits: int) -> tuple[LanguageModel
     """Return a quantised copy and how it was made; the model itself stays.
 
     Embedding and head stay as they are. Raises RequestError where the library is not installed,
-    has no such kernel on this device, or finds no matrix that it quantises (Conv1D of GPT-2).
+    has no such kernel on this device, or would leave matrices as they are (Conv1D of GPT-2, the
+    experts of a mixture).
     """
     model = copy.deepcopy(lm.model)
     blocks = parts(model).blocks
-    if any(isinstance(module, Conv1D) for block in blocks for module in block.modules()):
-        raise RequestError(
-            f"{library} does not quantise the Conv1D matrices of this family. Use rounding."
-        )
+    modules = [module for block in blocks for module in block.modules()]
+    experts = any(one.dim() == 3 for block in blocks for one in block.parameters())
+    if experts or any(isinstance(module, Conv1D) for module in modules):
+        kind = "experts" if experts else "Conv1D matrices"
+        raise RequestError(f"{library} does not quantise the {kind} of this family. Use rounding.")
     try:
         how = _torchao(blocks, bits) if library == TORCHAO else _bitsandbytes(blocks, bits)
     except ImportError as error:

@@ -15,6 +15,7 @@ from evaluation.attacks.again import settings_of
 from evaluation.bounds import clopper_pearson_upper
 from evaluation.results import AttackResult
 from language_models.architecture import parts
+from language_models.errors import NoNumbers
 from language_models.modes import evaluating
 from language_models.moments import hooked
 from language_models.positions import with_targets
@@ -105,5 +106,7 @@ def _beaten(
 ) -> torch.Tensor:
     logits = model.logits(model.final_norm(state.flatten(0, 1)[last])).float()
     own = logits.gather(1, wanted[:, None])
+    if not own.isfinite().all():
+        raise NoNumbers("The model computes numbers that are not finite. Check its weights.")
     beaten: torch.Tensor = (logits > own).sum(dim=1)
     return beaten

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from evaluation.attacks.again import asked_probes, settings_of
 from evaluation.plan import Probe
 from evaluation.results import AttackResult
 from evaluation.values import kind_of
+from language_models.errors import RequestError
+from language_models.generation import encode, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,12 +25,21 @@ def run(
 ) -> AttackResult:
     """Continue the person's texts before each value, and the strangers' at the same places.
 
-    Of both the person's value is looked for. Without texts that hold a value nothing is asked, and
-    the details say so.
+    Of both the person's value is looked for; a beginning that leaves no room for an answer is left
+    out. Without texts that hold a value nothing is asked, and the details say so.
     """
     chosen = settings_of("prefix", settings)
-    probes = prefixes(plan.memory, chosen["probes"])
-    details = {"texts": len(plan.memory.own), "beginnings": len(probes) // 2}
+    if chosen["probes"] < 1:
+        raise RequestError("The attack prefix asks at least one probe.")
+    window = window_of(lm)
+
+    def fits(text: str) -> bool:
+        return window is None or len(encode(lm, text)) + plan.max_new_tokens <= window
+
+    memory = plan.memory
+    short = [one for one in memory.beginnings if fits(one[1]) and fits(one[2])]
+    probes = prefixes(replace(memory, beginnings=tuple(short)), chosen["probes"])
+    details = {"texts": len(memory.own), "beginnings": len(probes) // 2}
     if not probes:
         return AttackResult("prefix", chosen, {}, {**details, "left_out": "no text of the person"})
     return asked_probes("prefix", lm, plan, probes, chosen, progress, details)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -60,33 +59,40 @@ def rounded(lm: LanguageModel, bits: int, group: int) -> Iterator[int]:
     Embedding and head stay, as the usual libraries leave them.
     """
     weights = [
-        (module.weight, isinstance(module, Conv1D))
+        matrix
         for block in parts(lm.model).blocks
         for module in block.modules()
-        if isinstance(module, (nn.Linear, Conv1D))
+        for matrix in _matrices(module)
     ]
-    before = [weight.detach().clone() for weight, _ in weights]
+    before = [weight.clone() for weight in weights]
     try:
-        with torch.no_grad():
-            for weight, transposed in weights:
-                rows = weight.T if transposed else weight
-                rows.copy_(to_steps(rows, bits, group))
-        yield len(weights)
+        for weight in weights:
+            weight.copy_(to_steps(weight, bits, group))
+        yield sum(weight[..., 0, 0].numel() for weight in weights)
     finally:
-        with torch.no_grad():
-            for (weight, _), kept in zip(weights, before, strict=True):
-                weight.copy_(kept)
+        for weight, kept in zip(weights, before, strict=True):
+            weight.copy_(kept)
+
+
+def _matrices(module: nn.Module) -> list[Tensor]:
+    """Return views (d_out, d_in) of a module's own matrices, or (experts, d_out, d_in)."""
+    if isinstance(module, nn.Linear):
+        return [module.weight.detach()]
+    if isinstance(module, Conv1D):
+        return [module.weight.detach().T]
+    experts = [one.detach() for one in module.parameters(recurse=False) if one.dim() == 3]
+    return [one.mT if getattr(module, "is_transposed", False) else one for one in experts]
 
 
 def to_steps(matrix: Tensor, bits: int, group: int) -> Tensor:
-    """Return a matrix (d_out, d_in) on 2^bits - 1 steps, even about 0, per `group` inputs.
+    """Return a matrix (…, d_out, d_in) on 2^bits - 1 steps, even about 0, per `group` inputs.
 
     The largest weight of a group keeps its value; the step is it over 2^(bits - 1) - 1.
     """
     most = 2 ** (bits - 1) - 1
-    rows, columns = matrix.shape
+    columns = matrix.shape[-1]
     padded = nn.functional.pad(matrix.float(), (0, -columns % group))
-    groups = padded.view(rows, -1, group)
-    step = (groups.abs().amax(dim=-1, keepdim=True) / most).clamp(min=1e-12)
-    stepped: Tensor = (groups / step).round() * step
-    return stepped.view(rows, -1)[:, :columns].to(matrix.dtype)
+    groups = padded.view(*padded.shape[:-1], -1, group)
+    largest = groups.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12)
+    stepped: Tensor = (groups / largest * most).round() / most * largest
+    return stepped.flatten(-2)[..., :columns].to(matrix.dtype)

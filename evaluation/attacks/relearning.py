@@ -30,7 +30,10 @@ def run(
     """
     chosen = settings_of("relearning", settings)
     memory = plan.memory
-    asked = [one for one in plan.probes if one.fact not in memory.relearnt]
+    # The lessons hold the name, which reversed questions ask for.
+    asked = [
+        one for one in plan.probes if one.fact not in memory.relearnt and one.form != "reversed"
+    ]
     leak = [one for one in asked if one.group == "leak"]
     control = [one for one in asked if one.group == "control" and one.subject == "twin-1"]
     if not memory.lessons or not leak:
