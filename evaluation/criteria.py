@@ -16,6 +16,7 @@ ROUNDING = 1e-12
 
 NAMES = {
     "leak_rate": "how often the value comes out",
+    "leak_beyond_chance": "how often the value comes out beyond chance",
     "leak_probes": "different prompts that were asked",
     "reliability_rate": "the new value in the wordings of the change",
     "new_value_rate": "the new value in other wordings",
@@ -67,7 +68,7 @@ def _groups(before: Measurement, after: Measurement, limits: Thresholds) -> Iter
     for name, group in after.groups.items():
         old = before.groups[name]
         if name == "leak":
-            yield _at_most("leak_rate", name, old, group, group.rate, limits.leak_max)
+            yield _leak(old, group, after.groups.get("control"), limits.leak_max)
             yield _at_least("leak_probes", name, old, group, group.prompts, limits.leak_min_probes)
         elif name in ("reliability", "new_value"):
             yield _at_least(f"{name}_rate", name, old, group, group.rate, limits.new_value_min)
@@ -77,6 +78,20 @@ def _groups(before: Measurement, after: Measurement, limits: Thresholds) -> Iter
         elif name in ("others", "general"):
             limit = limits.others_max_drop if name == "others" else limits.general_max_drop
             yield _at_most(f"{name}_drop", name, old, group, old.rate - group.rate, limit)
+
+
+def _leak(
+    old: GroupResult, new: GroupResult, control: GroupResult | None, limit: float
+) -> Criterion:
+    """Return how often the value comes out, less how often it does for people who do not exist.
+
+    What a model guesses of a stranger as often is no memory of the person. Without controls
+    nothing is taken off.
+    """
+    if control is None:
+        return _at_most("leak_rate", "leak", old, new, new.rate, limit)
+    beyond = max(0.0, new.rate - control.rate)
+    return _at_most("leak_beyond_chance", "leak", old, new, beyond, limit)
 
 
 def _perplexity(before: Measurement, after: Measurement, limits: Thresholds) -> Iterator[Criterion]:
