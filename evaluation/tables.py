@@ -141,7 +141,7 @@ def _attack_row(old: AttackResult | None, new: AttackResult) -> AttackRow:
     return AttackRow(
         new.title,
         leak.n,
-        old.groups["leak"].rate if old else None,
+        old.groups["leak"].rate if old and "leak" in old.groups else None,
         leak.rate,
         leak.upper_by_prompt,
         chance.rate if chance else None,

@@ -1,0 +1,75 @@
+"""Texts that begin alike, each beginning computed once: the states are those of each text alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from language_models.architecture import parts
+from language_models.families import FAMILIES
+from language_models.packing import can_pack
+from language_models.shared_prefixes import TEXTS_AT_A_TIME, states_of, tree
+from tests.language_models.factories import tiny_model
+
+TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=12)
+
+
+def texts(count: int = 12, longest: int = 40) -> list[list[int]]:
+    """Texts on a few common beginnings, some equal, some the beginning of others."""
+    rng = random.Random(5)  # noqa: S311 -- repeatable
+    begins = [[rng.randrange(5, 60) for _ in range(longest)] for _ in range(3)]
+    found = [
+        rng.choice(begins)[: rng.randint(1, longest)]
+        + [rng.randrange(5, 60) for _ in range(rng.randint(0, 6))]
+        for _ in range(count)
+    ]
+    return [*found, found[0], begins[0][:7], begins[0]]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_each_text_has_the_states_that_it_has_alone(family: str) -> None:
+    # Longer than the windows of the tiny models that have one.
+    lm, shared = tiny_model(family, sliding_window=16), texts()
+
+    with torch.no_grad():
+        states, paths = states_of(lm, shared)
+        for path, text in zip(paths, shared, strict=True):
+            alone = parts(lm.model).backbone(torch.tensor([text]), use_cache=False)[0][0]
+            assert torch.allclose(states[path], alone, rtol=1e-4, atol=1e-4)
+    assert can_pack(lm) == (family != "gptj")
+    if can_pack(lm):
+        assert len(states) < sum(map(len, shared)) / 2
+
+
+def test_more_texts_than_attention_takes_at_a_time() -> None:
+    lm, shared = tiny_model(), texts(TEXTS_AT_A_TIME * 2 + 3, longest=12)
+
+    with torch.no_grad():
+        states, paths = states_of(lm, shared)
+        for path, text in zip(paths[::9], shared[::9], strict=True):
+            alone = parts(lm.model).backbone(torch.tensor([text]), use_cache=False)[0][0]
+            assert torch.allclose(states[path], alone, rtol=1e-4, atol=1e-4)
+
+
+@given(TEXTS)
+def test_a_tree_holds_each_beginning_once(given_texts: list[list[int]]) -> None:
+    known = tree(given_texts)
+
+    begins = {tuple(text[: n + 1]) for text in given_texts for n in range(len(text))}
+    assert len(known.ids) == len(begins)
+    for path, text in zip(known.paths, given_texts, strict=True):
+        assert [known.ids[node] for node in path] == text
+        assert [known.depths[node] for node in path] == list(range(len(text)))
+
+
+def test_plain_attention_is_back_also_after_an_error() -> None:
+    lm = tiny_model()
+    with pytest.raises(IndexError):
+        states_of(lm, [[5, 6], [10**6]])
+
+    assert lm.model.config._attn_implementation == "eager"
+    assert can_pack(lm)
