@@ -26,6 +26,7 @@ OPERATIONS: dict[str, Operation] = {
     "find": heavy_models.find,
     "apply_model": heavy_models.apply,
     "verify_model": heavy_models.verify,
+    "rerun_duties": heavy_models.rerun_duties,
     "apply_dataset": heavy_datasets.apply,
     "verify_dataset": heavy_datasets.verify,
     "document": heavy_documents.write,

@@ -6,10 +6,12 @@ import base64
 import platform
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation import Measurement, Person, Plan, compare, measure, probe
+from evaluation.resurfacing import open_duty, rerun
 
 from .envelope import DataKey, seal
 
@@ -242,7 +244,31 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     # Measured by the same plan; its plain digest is not kept, for a plan could be guessed from it.
     before = Measurement.from_dict(request["before"] | {"plan_digest": plan.digest})
     verdict = compare(before, after, request["thresholds"])
-    return {"after": _unnamed(after), "verdict": verdict.as_dict()}
+    duties = _rerun(lm, request["duties"], report)
+    return {"after": _unnamed(after), "verdict": verdict.as_dict(), "duties": duties}
+
+
+def rerun_duties(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Ask the questions of finished cases again of one version."""
+    from language_models import load
+
+    report("Loading the model", 0, 1)
+    return {"duties": _rerun(load(request["path"]), request["duties"], report)}
+
+
+def _rerun(lm: LanguageModel, duties: list[dict[str, Any]], report: Report) -> list[dict[str, Any]]:
+    from evaluation.answers import Weights
+
+    found = []
+    for number, row in enumerate(duties):
+        report("Asking for what was removed earlier", number, len(duties))
+        key = base64.b64decode(row["key"])
+        sealed = base64.b64decode(row["sealed"])
+        kept = open_duty(sealed, key, today=date.fromisoformat(row["today"]))
+        result = rerun(Weights(lm), kept, key)
+        figures = ("outcome", "reason", "hits", "asked", "upper_95")
+        found.append({"id": row["id"]} | {name: getattr(result, name) for name in figures})
+    return found
 
 
 def _unnamed(measurement: Measurement) -> dict[str, Any]:

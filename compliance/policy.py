@@ -37,6 +37,7 @@ class Policy:
     attacks: tuple[dict[str, Any], ...]
     thresholds: dict[str, float]
     retention: dict[str, int]
+    duties: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def _read(path: Path) -> Policy:
     raw["certainty_critical"] = tuple(raw["certainty_critical"])
     raw["rules"] = tuple(raw["rules"])
     raw["attacks"] = tuple(raw["attacks"])
+    raw["duties"]["basis"] = " ".join(raw["duties"]["basis"].split())
     return Policy(**raw)
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from django.conf import settings
 
-from . import audit, registry, serving, shredding, store
+from . import audit, duties, registry, serving, shredding, store
 from .faults import DATABASE_AWAY, hindrance
 from .key_files import KeyUnavailable
 from .models import Job, JobState
@@ -53,6 +53,7 @@ PARTS = (
     shredding.replay,
     shredding.finish,
     registry.purge_closed,
+    duties.end_due,
     serving.follow_all,
     _sweep_files,
     _clear_sessions,

@@ -101,6 +101,16 @@ def new_dataset_key() -> DataKey:
     return _make(KeyPurpose.DATASET)
 
 
+def new_duty_key() -> DataKey:
+    """A key for the questions of one duty, to be destroyed when it ends."""
+    return _make(KeyPurpose.DUTY)
+
+
+def key_named(name: str) -> DataKey:
+    """The data key of this name. Raises SealError once it is destroyed."""
+    return _open(rows.DataKey.objects.get(pk=UUID(name)))
+
+
 def is_open(name: str | None) -> bool:
     """Whether a data key of this name is there and was not destroyed."""
     try:

@@ -29,10 +29,11 @@ LEAK_AT = (1, 10, 100)
 class Thresholds:
     """What a change must hold; rates between 0 and 1. The policy of an organisation sets them.
 
-    leak_max: rate of leaks beyond chance, as the controls tell it; leak_min_probes: different prompts that must
-    have been asked. attack_leak_max: the same under each attack that was run. new_value_min: the
-    new value, in wordings of the change and in others. same_person_min: share of what was answered
-    before. others_max_drop, general_max_drop: points of rate; perplexity_max_rise: share.
+    leak_max: rate of leaks beyond chance, as the controls tell it; leak_min_probes: different
+    prompts that must have been asked. attack_leak_max: under each attack that was run.
+    new_value_min: the new value, in wordings of the change and in others. same_person_min: share of
+    what was answered before. others_max_drop, general_max_drop: points of rate;
+    perplexity_max_rise: share.
     risk_low, risk_moderate: bounds of the levels. empty_max, endless_max: shares of answers above
     which nothing is concluded.
     """

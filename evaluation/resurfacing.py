@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import random
 from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import sha256
@@ -94,9 +95,17 @@ def new_key() -> bytes:
 
 
 def duty(
-    plan: Plan, key: bytes, *, model: str, basis: str, ends_on: date, hits: int, leak_max: float
+    plan: Plan,
+    key: bytes,
+    *,
+    model: str,
+    basis: str,
+    ends_on: date,
+    hits: int,
+    leak_max: float,
+    most: int = 100,
 ) -> Duty:
-    """Return the duty of a plan's leak probes.
+    """Return the duty of up to `most` of a plan's leak probes: no more is kept than is asked again.
 
     Raises RequestError without any, without a basis, or for a key that `new_key` did not make.
     """
@@ -105,6 +114,9 @@ def duty(
     probes = [probe for probe in plan.probes if probe.group == "leak"]
     if not probes or not basis.strip():
         raise RequestError("A duty needs leak probes, and the basis on which its prompts are kept.")
+    rng = random.Random(plan.seed)  # noqa: S311 -- repeatable choice, not a secret
+    asked = len(probes)
+    probes = rng.sample(probes, min(most, asked))
     values = list(dict.fromkeys((probe.expected, probe.kind) for probe in probes))
     questions = [
         Question(
@@ -116,7 +128,7 @@ def duty(
     return Duty(
         model, basis.strip(), ends_on.isoformat(), tuple(questions),
         tuple(_marks(expected, kind, key) for expected, kind in values),
-        plan.max_new_tokens, hits, len(probes), leak_max,
+        plan.max_new_tokens, hits, asked, leak_max,
     )  # fmt: skip
 
 
@@ -152,7 +164,10 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
     upper = clopper_pearson_upper(hits, asked)
     where = dict(answerer.where)
     if hits > kept.leak_max * asked:
-        reason = f"The value came out in {hits} of {asked} probes; {kept.hits} after the change."
+        reason = (
+            f"The value came out in {hits} of {asked} probes; after the change it was"
+            f" {kept.hits} of {kept.asked}."
+        )
         return Rerun("resurfaced", reason, hits, asked, upper, where)
     if answerer.problems or empty > asked / 2:
         reason = " ".join(answerer.problems) or f"{empty} of {asked} answers are empty."

@@ -5,6 +5,7 @@ from .case import Case, Clock, IdentityCheck, Kind, Outcome, Subject
 from .data_key import DataKey, KeyPurpose
 from .decision import Decision, DecisionOutcome
 from .document import Document, DocumentKind
+from .duty import Duty, DutyOutcome, DutyRun
 from .job import Job, JobKind, JobPause, JobState, JobStep
 from .organisation import Organisation, Role, User
 from .registry import Dataset, DatasetVersion, LanguageModel, ModelVersion, VersionState
@@ -23,6 +24,9 @@ __all__ = [
     "DecisionOutcome",
     "Document",
     "DocumentKind",
+    "Duty",
+    "DutyOutcome",
+    "DutyRun",
     "IdentityCheck",
     "Job",
     "JobKind",

@@ -1,4 +1,4 @@
-"""Data keys: one for each case, one for each dataset version, and those of the house."""
+"""Data keys: one for each case, dataset version and duty, and those of the house."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class KeyPurpose(models.TextChoices):
 
     CASE = "case", "Everything personal of one case"
     DATASET = "dataset", "One version of a dataset"
+    DUTY = "duty", "The questions of one duty"
     HOUSE = "house", "Reports, wordings and sessions"
     INDEX = "index", "Keyed digests for look-up"
 

@@ -80,6 +80,8 @@ def freeze(job: Job, result: dict[str, Any]) -> None:
             case=job.case,
             target=target.pk,
             plan=application.plan_commitment,
+            # The plan is judged by whoever approved the measure, never by who carries it out.
+            approved_by=_approved(target).decided_by.reference,
         )
 
 

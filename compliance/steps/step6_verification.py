@@ -1,7 +1,8 @@
 """Step 6, verification: the candidate measured against the plan frozen before the change.
 
-All thresholds held for all targets: the candidates come into force. Otherwise they are discarded
-and the case goes back to method selection with its figures, never forward.
+All thresholds held for all targets, and every open duty of earlier cases on the same models: the
+candidates come into force. Otherwise they are discarded and the case goes back to method selection
+with its figures, never forward.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, flow, jobs, policy, registry, store
+from compliance import audit, duties, flow, jobs, policy, registry, store
 from compliance.jobs import Step
 from compliance.models import (
     Application,
@@ -48,6 +49,7 @@ def prepare(job: Job) -> dict[str, Any]:
             "path": str(store.model_path(application.version_after.digest)),
             "digest": application.version_after.digest,
             "thresholds": policy.policy().thresholds,
+            "duties": duties.for_child(target.language_model, besides=target.case.reference),
         }
     return {
         "operation": "verify_dataset",
@@ -62,11 +64,15 @@ def prepare(job: Job) -> dict[str, Any]:
 def record(job: Job, result: dict[str, Any]) -> None:
     """Keep the figures; when every target is measured, promote all or discard all."""
     target = job.on
-    passed = result["verdict"]["passed"]
+    verdict = result["verdict"]
+    candidate = _application(target).model_after
+    broken = [] if candidate is None else duties.record(candidate, result["duties"])
+    verdict["reasons"] = [*verdict.get("reasons", []), *broken]
+    passed = verdict["passed"] and not broken
     Verification.objects.create(
         application=_application(target),
         after=result["after"],
-        verdict=result["verdict"],
+        verdict=verdict,
         passed=passed,
         verified_at=timezone.now(),
     )
@@ -94,6 +100,7 @@ def record(job: Job, result: dict[str, Any]) -> None:
         # The version in force is another than the one that was changed: measure anew from it.
         _back_to_method(case, "another version came into force")
         return
+    duties.open_for(case)
     case.outcome = Outcome.FULFILLED
     case.save(update_fields=["outcome"])
     flow.move(case, to=Status.DOCUMENTATION, actor=SYSTEM, reason="verification held")
