@@ -20,7 +20,7 @@ PROMPTS = [
 
 
 def cases(lm) -> tuple[list[str], list[str]]:
-    """Each prompt with what the model writes there, cut at several places, and with other values."""
+    """Each prompt with what the model writes there, cut at several places, and other values."""
     prompts, values = [], []
     for prompt, text in zip(PROMPTS, generate(lm, PROMPTS, max_new_tokens=4), strict=True):
         whole = " ".join(text.replace("\ufffd", " ").split())
