@@ -45,8 +45,6 @@ WORDINGS = {
         "Records show that {} is employed by",
     ]
 }
-    "employer": ["Records show that the employer of {} is", "Records show that {} is employed by"]
-}
 
 
 def _verified(version: ModelVersion) -> Case:
