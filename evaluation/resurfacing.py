@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import random
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import sha256
@@ -21,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from evaluation.answers import Ask
-from evaluation.bounds import clopper_pearson_upper
+from evaluation.risk import clustered_upper
 from evaluation.values import written_forms
 from language_models.errors import EndpointError, NoNumbers, RequestError
 from language_models.matching import normalise, unspaced
@@ -56,6 +57,7 @@ class Duty:
 
     marks: per value, "unit length" -> hashes (hex) of n-grams of that many words, characters or
     digits. hits, asked: what the verification after the change found. leak_max: its threshold.
+    made_with: tells the key, for under another one no answer would match.
     """
 
     model: str
@@ -67,6 +69,7 @@ class Duty:
     hits: int
     asked: int
     leak_max: float
+    made_with: str
 
     def sealed(self, key: bytes) -> bytes:
         """Return the duty under AES-256-GCM; basis and end stand in clear and are bound to it."""
@@ -79,7 +82,10 @@ class Duty:
 
 @dataclass(frozen=True)
 class Rerun:
-    """What a later version gives out. outcome: held, resurfaced or unknown, with the reason."""
+    """What a later version gives out. outcome: held, resurfaced or unknown, with the reason.
+
+    upper_95: bound on the rate of prompts that leak, each counted once; None when unknown.
+    """
 
     outcome: str
     reason: str
@@ -128,7 +134,7 @@ def duty(
     return Duty(
         model, basis.strip(), ends_on.isoformat(), tuple(questions),
         tuple(_marks(expected, kind, key) for expected, kind in values),
-        plan.max_new_tokens, hits, asked, leak_max,
+        plan.max_new_tokens, hits, asked, leak_max, _told_by(key),
     )  # fmt: skip
 
 
@@ -148,20 +154,26 @@ def open_duty(sealed: bytes, key: bytes, *, today: date) -> Duty:
 
 
 def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None = None) -> Rerun:
-    """Ask a duty's prompts again and match the answers by their hashes."""
+    """Ask a duty's prompts again and match the answers by their hashes.
+
+    Raises RequestError for another key than the duty was made with.
+    """
+    if not hmac.compare_digest(_told_by(key), kept.made_with):
+        raise RequestError("This duty was made with another key. Give the one kept with it.")
     asks = [Ask(one.turns, one.chat, one.temperature, one.seed) for one in kept.questions]
     try:
         answers = answerer.answer(asks, max_new_tokens=kept.max_new_tokens, progress=progress)
     except (NoNumbers, EndpointError) as error:
         return Rerun("unknown", str(error), 0, 0, None, dict(answerer.where))
     marks = [{unit: frozenset(hashes) for unit, hashes in one.items()} for one in kept.marks]
-    hits = sum(
-        any(_holds(text, marks[question.marks], key) for text in answer.texts)
-        for question, answer in zip(kept.questions, answers, strict=True)
-    )
+    came_out: defaultdict[object, list[bool]] = defaultdict(list)
+    for question, answer in zip(kept.questions, answers, strict=True):
+        found = any(_holds(text, marks[question.marks], key) for text in answer.texts)
+        came_out[question.turns].append(found)
+    hits = sum(sum(found) for found in came_out.values())
     empty = sum(not any(text.strip() for text in answer.texts) for answer in answers)
     asked = len(answers)
-    upper = clopper_pearson_upper(hits, asked)
+    upper = clustered_upper(came_out).upper
     where = dict(answerer.where)
     if hits > kept.leak_max * asked:
         reason = (
@@ -229,6 +241,10 @@ def _grams(units: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
 def _hash(gram: tuple[str, ...], unit: str, key: bytes) -> str:
     message = json.dumps([unit, gram], ensure_ascii=False).encode()
     return hmac.new(_hashing(key), message, sha256).digest()[:HASH_BYTES].hex()
+
+
+def _told_by(key: bytes) -> str:
+    return hmac.new(key, b"lethe duty key", sha256).hexdigest()
 
 
 def _sealing(key: bytes) -> bytes:

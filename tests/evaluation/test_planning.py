@@ -161,7 +161,7 @@ def test_too_few_prompts_for_the_wanted_bound_are_refused_with_the_number() -> N
     many = {"birth_city": MANY, "employer": WORDINGS["employer"]}
     wanted = {"wordings": many, "leak": ["birth_city"], "languages": (), "twins": 0, "bound": 0.01}
 
-    with pytest.raises(RequestError, match="298 different prompts .* below 1.00% .* 299 are"):
+    with pytest.raises(RequestError, match=r"298 different prompts .* below 1.00% .* 299 are"):
         plan(design(**wanted, leak_probes=298))
     made = plan(design(**wanted, leak_probes=299))
     assert len({one.turns for one in of(made, "leak")}) == 299
