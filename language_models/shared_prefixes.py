@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface
+from transformers.cache_utils import DynamicLayer
 
 from language_models.architecture import parts
 from language_models.generation import pad_right
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor, nn
+    from transformers import DynamicCache
 
     from language_models.checkpoint import LanguageModel
 
 NAME = "lethe_shared_prefixes"
 # Texts with about as many new tokens that attention takes at a time.
 TEXTS_AT_A_TIME = 64
+# Places of attention a head in one such part: long texts are taken fewer at a time.
+LARGEST_GRID = 2**16
+# Nodes over tokens of all texts, above which the tree costs more than it spares.
+MOST_NODES = 0.8
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Tree:
 
 
 _groups: ContextVar[tuple[_Group, ...]] = ContextVar("groups")
+# Keys and values of all nodes (n, heads, d), layer by layer, while somebody keeps them.
+_kept: ContextVar[list[tuple[Tensor, Tensor]] | None] = ContextVar("kept", default=None)
 
 
 def states_of(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[list[int]]]:
@@ -68,6 +76,38 @@ def states_of(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor
         places = [[n * width + at for at in range(len(text))] for n, text in enumerate(texts)]
         return found.flatten(0, 1), places
     known = tree(texts)
+    return _states(lm, known), known.paths
+
+
+def fill(lm: LanguageModel, texts: Sequence[Sequence[int]], cache: DynamicCache) -> Tensor | None:
+    """Put all texts but for padding into a new cache, and return the logits after each (b, v).
+
+    They stand in it as padded on the left. None, and the cache as it was, where beginnings are not
+    shared enough to pay, or this model is not computed so.
+    """
+    if not can_pack(lm) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        return None
+    known = tree(texts)
+    if len(known.ids) > MOST_NODES * sum(map(len, texts)):
+        return None
+    kept: list[tuple[Tensor, Tensor]] = []
+    before = _kept.set(kept)
+    try:
+        states = _states(lm, known)
+    finally:
+        _kept.reset(before)
+    if len(kept) != len(cache.layers):  # layers that borrow the keys of others
+        return None
+    width = max(map(len, texts))
+    # What stands where the padding is, is masked.
+    places = torch.tensor([[0] * (width - len(path)) + path for path in known.paths])
+    for layer, pair in zip(cache.layers, kept, strict=True):
+        layer.update(*(one[places].transpose(1, 2) for one in pair))
+    last = torch.tensor([path[-1] for path in known.paths])
+    return parts(lm.model).logits(states[last])
+
+
+def _states(lm: LanguageModel, known: Tree) -> Tensor:
     ids, depths = (torch.tensor([one], device=lm.device) for one in (known.ids, known.depths))
     config = lm.model.config
     before = _groups.set(_grouped(known))
@@ -79,7 +119,7 @@ def states_of(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor
     finally:
         config._attn_implementation = "eager"
         _groups.reset(before)
-    return states[0], known.paths
+    return states[0]
 
 
 def tree(texts: Sequence[Sequence[int]]) -> Tree:
@@ -109,11 +149,22 @@ def _grouped(known: Tree) -> tuple[_Group, ...]:
         if path[-1] >= seen:
             new[seen] = path
             seen = path[-1] + 1
-    rows = sorted(((path[-1] - first + 1, path) for first, path in new.items()), key=lambda r: r[0])
-    return tuple(
-        _group(rows[begin : begin + TEXTS_AT_A_TIME])
-        for begin in range(0, len(rows), TEXTS_AT_A_TIME)
-    )
+    rows = sorted(((path[-1] - first + 1, path) for first, path in new.items()), key=_size)
+    groups: list[_Group] = []
+    taken: list[tuple[int, list[int]]] = []
+    for row in rows:
+        wider = [*taken, row]
+        grid = len(wider) * max(n for n, _ in wider) * max(len(path) for _, path in wider)
+        if taken and (len(wider) > TEXTS_AT_A_TIME or grid > LARGEST_GRID):
+            groups.append(_group(taken))
+            wider = [row]
+        taken = wider
+    return (*groups, _group(taken))
+
+
+def _size(row: tuple[int, list[int]]) -> tuple[int, int]:
+    """Texts with as many new tokens and of like length stand together: little is padded."""
+    return row[0], len(row[1])
 
 
 def _group(rows: Sequence[tuple[int, list[int]]]) -> _Group:
@@ -138,6 +189,8 @@ def _attention(
     """Attend along each path. query, key, value (1, heads, n, d); returns (1, n, heads, d)."""
     plain = sys.modules[type(module).__module__].eager_attention_forward
     keys, values, queries = (one[0].transpose(0, 1) for one in (key, value, query))
+    if (kept := _kept.get()) is not None:
+        kept.append((keys, values))
     found = queries.new_empty(*queries.shape[:2], values.shape[-1])
     window = options.get("sliding_window")
     for group in _groups.get():
