@@ -13,7 +13,7 @@ from datetime import date, datetime
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from reports import record
+from reports import former, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,11 @@ def digest(data: bytes) -> str:
 
 
 def check_report(evidence: object) -> record.Report:
-    """Return evidence as a report record, or raise EvidenceError with the first fault."""
+    """Return evidence as a report record of today's schema, or raise EvidenceError.
+
+    The error names the first fault. A record of an earlier schema is completed, see former.py.
+    """
+    evidence = former.current(evidence)
     _check(evidence, record.Report, "report")
     canonical_json(evidence)
     report = cast("record.Report", evidence)
@@ -63,7 +67,7 @@ def check_report(evidence: object) -> record.Report:
         path = f"report.attempts[{index}]"
         _require(attempt["target"] in identifiers, f"{path}.target", "names no target")
         _require(not attempt["passed"], f"{path}.passed", "must be false: it is a failed attempt")
-        _check_groups(attempt["groups"], f"{path}.groups")
+        _check_verification(attempt, path)
     numbers = [event["seq"] for event in report["events"]]
     _require(numbers == sorted(set(numbers)), "report.events", "needs rising seq")
     return report
@@ -220,11 +224,7 @@ def _check_target(target: record.Target, path: str) -> None:
             _check_trace(trace, f"{path}.findings.trace")
     verification = target["verification"]
     if verification is not None:
-        _check_groups(verification["groups"], f"{path}.verification.groups")
-        if verification["passed"]:
-            held = all(item["held"] for item in verification["criteria"])
-            here = f"{path}.verification.passed"
-            _require(held, here, "must be false: a criterion did not hold")
+        _check_verification(verification, f"{path}.verification")
 
 
 def _check_trace(trace: record.Trace, path: str) -> None:
@@ -233,6 +233,35 @@ def _check_trace(trace: record.Trace, path: str) -> None:
     _require(fits, f"{path}.grid", "must have one row a role and one column a layer")
     inside = trace["site"]["role"] in trace["roles"] and trace["site"]["layer"] in trace["layers"]
     _require(inside, f"{path}.site", "must name one of the roles and one of the layers")
+
+
+def _check_verification(verification: record.Verification, path: str) -> None:
+    _check_groups(verification["groups"], f"{path}.groups")
+    passed = verification["passed"]
+    if passed:
+        held = all(item["held"] for item in verification["criteria"])
+        _require(held, f"{path}.passed", "must be false: a criterion did not hold")
+    same = passed == (verification["outcome"] == "passed")
+    _require(same, f"{path}.outcome", "must say the same as passed")
+    _require(passed or verification["reasons"], f"{path}.reasons", "are missing: it did not pass")
+    for name in ("leak", "neighbours"):
+        for index, row in enumerate(verification["tables"][name]):
+            _check_part(row, f"{path}.tables.{name}[{index}]")
+    lens = verification["memory"]["lens"]
+    if lens is not None:
+        layers = len(lens["shares"])
+        fits = lens["layer"] < layers and len(lens["chance"]) in (0, layers)
+        _require(fits, f"{path}.memory.lens", "must have one share a layer")
+
+
+def _check_part(row: record.Part, path: str) -> None:
+    _require(row["probes"] > 0, f"{path}.probes", "must be at least 1")
+    sides = (
+        (row["before_low"], row["before"], row["before_high"]),
+        (row["after_low"], row["after"], row["after_high"]),
+    )
+    for low, rate, high in sides:
+        _require(low - ROUNDING <= rate <= high + ROUNDING, path, "lies outside its bounds")
 
 
 def _check_groups(groups: list[record.Group], path: str) -> None:

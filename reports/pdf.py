@@ -87,6 +87,8 @@ def page(template: str, **values: object) -> str:
         moment=typography.moment,
         percent=typography.percent,
         number=typography.number,
+        figure=typography.figure,
+        area=typography.area,
         words=typography.words,
         by_length=typography.by_length,
     )

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from reports import charts, pdf
+from reports import charts, pdf, plots
 from reports.evidence import canonical_json, check_report, digest
 from reports.record import REPORT_FILE
 from reports.wording import refuse_banned_words
 
 if TYPE_CHECKING:
-    from reports.record import Fact, Group, GroupName, Report, Target
+    from reports.record import Fact, FactRank, Group, GroupName, Report, Target
 
 # Proper names promise nothing about weights.
 NAMES = frozenset({"organisation", "name", "reference"})
@@ -61,20 +61,26 @@ def render(evidence: object, proof: str | None = None) -> bytes:
 
     Raises EvidenceError when the record does not fit its schema or uses a banned word.
     """
-    report = check_report(evidence)
-    refuse_banned_words(report, "report", NAMES)
-    data = canonical_json(report)
-    made_at = datetime.fromisoformat(report["made_at"]).astimezone(UTC)
-    checkpoint = None if proof is None else Printed.of(proof)
-    html = pdf.page("report.html.j2", checkpoint=checkpoint, **_values(report, digest(data)))
+    html = page(evidence, proof)
+    made_at = datetime.fromisoformat(check_report(evidence)["made_at"]).astimezone(UTC)
     attached = pdf.Attached(
         name=REPORT_FILE,
         description="Evidence record of the case, canonical JSON",
-        data=data,
+        # As given: a record of an earlier schema stands in the log as it was written.
+        data=canonical_json(evidence),
         made_at=made_at,
     )
     files = [attached] if proof is None else [attached, pdf.log_proof(proof, made_at)]
     return pdf.to_pdf(html, "report.css", files)
+
+
+def page(evidence: object, proof: str | None = None) -> str:
+    """Return the report as HTML, as `render` prints it; raises what `render` does."""
+    report = check_report(evidence)
+    refuse_banned_words(report, "report", NAMES)
+    checkpoint = None if proof is None else Printed.of(proof)
+    values = _values(report, digest(canonical_json(evidence)))
+    return pdf.page("report.html.j2", checkpoint=checkpoint, **values)
 
 
 def _values(report: Report, evidence_sha256: str) -> dict[str, object]:
@@ -96,6 +102,7 @@ def _values(report: Report, evidence_sha256: str) -> dict[str, object]:
         "bar": charts.bar,
         "bar_width": charts.BAR_WIDTH,
         "heat_map": charts.heat_map,
+        "plots": plots,
         "zero_hits_bound": zero_hits_bound,
         "target_names": {target["id"]: target["name"] for target in report["targets"]},
         "fact_name": _fact_name,
@@ -120,7 +127,7 @@ def _searched(report: Report) -> dict[str, int]:
     }
 
 
-def _fact_name(fact: Fact) -> str:
+def _fact_name(fact: Fact | FactRank) -> str:
     return fact["fact"].replace("_", " ").capitalize()
 
 

@@ -129,6 +129,18 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def figure(value: float, unit: str) -> str:
+    """Return what was measured in its unit: a rate as per cent, a count whole, else a number."""
+    if unit == "rate":
+        return percent(value)
+    return number(round(value)) if unit == "count" else number(value)
+
+
+def area(value: float | None) -> str:
+    """Return a figure between 0 and 1 with two decimals; an en dash for none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def by_length(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Return pairs whose value is short, and those whose text would not fit half a line."""
     short: list[Pair] = []

@@ -2,86 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-
-def sha(text: str) -> str:
-    """Return a digest that stands for the named thing."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def group(
-    name: str, label: str, probes: int, hits: tuple[int, int], bound: float
-) -> dict[str, Any]:
-    """Return one group of probes; the kind of bound follows from the name."""
-    return {
-        "group": name,
-        "label": label,
-        "probes": probes,
-        "before_hits": hits[0],
-        "after_hits": hits[1],
-        "before_rate": hits[0] / probes,
-        "after_rate": hits[1] / probes,
-        "bound_95": bound,
-        "bound_kind": "upper" if name == "leak" else "lower",
-    }
-
-
-def criterion(name: str, measured: float, threshold: float, *, held: bool = True) -> dict[str, Any]:
-    """Return one criterion of the plan with its figure."""
-    return {"name": name, "measured": measured, "threshold": threshold, "held": held}
-
-
-def verification() -> dict[str, Any]:
-    """Return a verification of a model that passed."""
-    return {
-        "plan_commitment": sha("plan"),
-        "frozen_at": "2026-11-03T09:20:00+00:00",
-        "verified_at": "2026-11-03T10:02:31+00:00",
-        "groups": [
-            group("leak", "The person’s information", 312, (283, 1), 0.0151),
-            group("same_person", "Same person, facts that stay", 120, (119, 118), 0.9485),
-            group("others", "Other people’s facts", 640, (637, 634), 0.9816),
-            group("general", "General knowledge", 96, (95, 95), 0.9516),
-        ],
-        "criteria": [
-            criterion("leak rate at most", 0.0032, 0.02),
-            criterion("fall of other people’s recall at most", 0.0047, 0.02),
-            criterion("fall of general knowledge at most", 0.0, 0.02),
-        ],
-        "passed": True,
-        "residual_risk": {
-            "level": "low",
-            "upper_95": 0.0151,
-            "probes": 312,
-            "statement": "One of 312 probes still drew out the employer. Probes of the kinds in "
-            "the plan would do so in at most 1.5 % of cases.",
-        },
-    }
-
-
-def failed_attempt() -> dict[str, Any]:
-    """Return an earlier verification that failed."""
-    attempt = verification()
-    attempt["target"] = "t-1"
-    attempt["plan_commitment"] = sha("first plan")
-    attempt["verified_at"] = "2026-11-02T16:40:09+00:00"
-    attempt["groups"] = [
-        group("leak", "The person’s information", 312, (283, 41), 0.1687),
-        group("others", "Other people’s facts", 640, (637, 561), 0.8532),
-    ]
-    attempt["criteria"] = [
-        criterion("leak rate at most", 0.1314, 0.02, held=False),
-        criterion("fall of other people’s recall at most", 0.1187, 0.02, held=False),
-    ]
-    attempt["passed"] = False
-    attempt["residual_risk"] |= {
-        "level": "high",
-        "upper_95": 0.1687,
-        "statement": "The candidate was discarded; the model returned to its former version.",
-    }
-    return attempt
+from tests.reports.verifications import failed_attempt, sha, verification
 
 
 def trace() -> dict[str, Any]:
@@ -231,7 +154,7 @@ def full_evidence() -> dict[str, Any]:
         ("case.closed", "Compliance officer U-03"),
     )
     return {
-        "schema": "lethe.report/1",
+        "schema": "lethe.report/2",
         "case": {
             "reference": "LT-2026-7F3A-91",
             "organisation": "Meridian Bank (fictional)",

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from reports.evidence import EvidenceError, canonical_json, check_letter, check_report
-from tests.reports import factories, letters
+from tests.reports import factories, letters, verifications
 
 MARK = "Zebulon Personal-Datum"
+CHECK = ("targets", 0, "verification")
 
 
 def changed(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def test_check_report_accepts_complete_records(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("schema",), "lethe.report/2", "report.schema must be: lethe.report/1"),
+        (("schema",), "lethe.report/3", "report.schema must be: lethe.report/2"),
         (("case", "received_at"), MARK, "report.case.received_at must be a time"),
         (("case", "received_at"), "2026-11-03T10:00:00", "report.case.received_at must be a time"),
         (("case", "outcome"), MARK, "report.case.outcome must be: fulfilled"),
@@ -65,6 +66,14 @@ def test_check_report_accepts_complete_records(record: dict[str, Any]) -> None:
         (("targets", 0, "verification", "groups", 0, "bound_95"), 0.0, "wrong side"),
         (("targets", 0, "verification", "criteria", 0, "held"), False, "a criterion did not hold"),
         (("targets", 0, "verification", "passed"), False, "need a verification"),
+        ((*CHECK, "outcome"), "unknown", "outcome must say the same as passed"),
+        ((*CHECK, "outcome"), MARK, "outcome must be: passed, failed, unknown"),
+        ((*CHECK, "tables", "leak", 0, "after"), 0.9, r"leak\[0\] lies outside its bounds"),
+        ((*CHECK, "tables", "neighbours", 0, "probes"), 0, "probes must be at least 1"),
+        ((*CHECK, "tables", "attacks", 0, "chance"), 1.2, "chance must be a fraction"),
+        ((*CHECK, "memory", "lens", "layer"), 6, "lens must have one share a layer"),
+        ((*CHECK, "residual_risk", "leak_at", "10"), -0.1, "10 must be a fraction"),
+        (("attempts", 0, "reasons"), [], "reasons are missing: it did not pass"),
         (("targets", 0, "application", "hash_after"), MARK, "must be a SHA-256"),
         (("attempts", 0, "target"), MARK, "report.attempts\\[0\\].target names no target"),
         (("events", 1, "seq"), 1, "report.events needs rising seq"),
@@ -76,6 +85,36 @@ def test_check_report_names_the_field_and_no_value(
     with pytest.raises(EvidenceError, match=message) as caught:
         check_report(changed(path, value))
     assert MARK not in str(caught.value)
+
+
+def test_record_of_the_first_schema_is_completed_and_stays_as_it_was() -> None:
+    record = verifications.former(factories.full_evidence())
+    before = canonical_json(record)
+
+    report = check_report(record)
+
+    assert canonical_json(record) == before
+    check, attempt = report["targets"][0]["verification"], report["attempts"][0]
+    assert check is not None
+    assert (check["outcome"], check["reasons"], check["measured_on"]) == ("passed", [], None)
+    assert check["tables"] == {"leak": [], "neighbours": [], "attacks": []}
+    assert (attempt["outcome"], attempt["reasons"]) == (
+        "failed",
+        ["Not held: Leak rate.", "Not held: Others drop."],
+    )
+
+
+def test_record_of_the_first_schema_cannot_hold_later_fields() -> None:
+    record = verifications.former(factories.full_evidence())
+    record["targets"][0]["verification"]["outcome"] = "passed"
+    with pytest.raises(EvidenceError, match="verification has fields other than"):
+        check_report(record)
+
+
+@pytest.mark.parametrize("value", [None, [], {"schema": "lethe.report/1"}, {"targets": 3}])
+def test_check_report_refuses_what_is_no_record(value: object) -> None:
+    with pytest.raises(EvidenceError, match="report"):
+        check_report(value)
 
 
 def test_check_report_missing_field() -> None:

@@ -18,7 +18,7 @@ from pypdf import PdfReader
 from reports import pdf, report
 from reports.evidence import EvidenceError, canonical_json, digest
 from reports.typography import by_length
-from tests.reports import factories
+from tests.reports import factories, verifications
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,11 +51,41 @@ def test_full_report_text(full_report: bytes) -> None:
         "What was not tested, and what this does not show",
         "Residual risk: low, at most 1.5 % with 95 % confidence",
         "No test can show that a language model holds nothing about a person.",
-        "Page 1 of 8",
+        "Verification: passed",
+        "By form of the question",
+        "People who do not exist (chance)",
+        "Rounded weights, 4 bits",
+        "Can the person’s texts be told from strangers’?",
+        "Most beyond chance at layer 3: 17.0 %",
+        "Not tested Attacks and scores: copies of the weights rounded to 8 bits",
+        "Verification: failed",
+        "measured degrees, no proof of absence",
+        "Page 1 of 11",
         factories.sha("after"),
         digest(canonical_json(factories.full_evidence())),
     ):
         assert words in text
+
+
+def test_unknown_is_told_as_no_pass() -> None:
+    record = factories.full_evidence()
+    record["attempts"] = [verifications.unknown_attempt()]
+    html = report.page(record)
+    _, _, attempt = html.partition("Earlier attempt 1")
+    assert '<div class="outcome unknown">' in attempt
+    assert "No verdict follows from these figures. This is not a pass." in attempt
+    assert "<li>The model gave no numbers. The weights are damaged.</li>" in attempt
+    assert html.count('<div class="outcome passed">') == 1
+
+
+def test_record_of_the_first_schema_is_printed_and_attached_as_it_was() -> None:
+    html = report.page(verifications.former(factories.full_evidence()))
+    assert "<li>Not held: Leak rate.</li>" in html
+    assert "By form of the question" not in html
+    record = factories.refused_evidence() | {"schema": "lethe.report/1"}
+    document = report.render(record)
+    assert "Article 17(3)(e)" in text_of(document)
+    assert attachment_of(document, "evidence.json") == canonical_json(record)
 
 
 def test_full_report_is_tagged_archival_and_complete(full_report: bytes) -> None:
@@ -77,11 +107,10 @@ def test_report_same_evidence_same_bytes(full_report: bytes) -> None:
 @pytest.mark.parametrize(
     ("make", "said", "unsaid"),
     [
-        (factories.refused_evidence, "Article 17(3)(e)", "Application"),
         (factories.nothing_found_evidence, "at most 1.0 % of cases", "Choice of measure"),
         (factories.withdrawn_evidence, "The person withdrew the request", "Residual risk"),
     ],
-    ids=["refused", "nothing_found", "withdrawn"],
+    ids=["nothing_found", "withdrawn"],
 )
 def test_shorter_report(make: Callable[[], dict[str, Any]], said: str, unsaid: str) -> None:
     document = report.render(make())
