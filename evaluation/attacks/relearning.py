@@ -14,7 +14,7 @@ from evaluation.results import AttackResult
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from evaluation.plan import Plan
+    from evaluation.plan import Plan, Probe
     from evaluation.results import GroupResult
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
@@ -30,12 +30,7 @@ def run(
     """
     chosen = settings_of("relearning", settings)
     memory = plan.memory
-    # The lessons hold the name, which reversed questions ask for.
-    asked = [
-        one for one in plan.probes if one.fact not in memory.relearnt and one.form != "reversed"
-    ]
-    leak = [one for one in asked if one.group == "leak"]
-    control = [one for one in asked if one.group == "control" and one.subject == "twin-1"]
+    leak, control = questions(plan)
     if not memory.lessons or not leak:
         reason = "no fact of the person that may be learnt beside one that is asked for"
         return AttackResult("relearning", chosen, {}, {"left_out": reason})
@@ -48,3 +43,15 @@ def run(
         groups |= found.groups
         details["trained"] = how
     return AttackResult("relearning", chosen, groups, details)
+
+
+def questions(plan: Plan) -> tuple[list[Probe], list[Probe]]:
+    """Return what is asked about the person and about the first stranger: what no lesson tells."""
+    asked = [
+        one
+        for one in plan.probes
+        # The lessons hold the name, which reversed questions ask for.
+        if one.fact not in plan.memory.relearnt and one.form != "reversed"
+    ]
+    leak = [one for one in asked if one.group == "leak"]
+    return leak, [one for one in asked if one.group == "control" and one.subject == "twin-1"]
