@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 # What may stand before a value that is written otherwise: white space, marks.
-SPARE_TOKENS = 16
+SPARE_TOKENS = 8
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def duty(
     ]  # fmt: skip
     return Duty(
         model, basis.strip(), ends_on.isoformat(), tuple(questions),
-        tuple(_marks(expected, kind, key) for expected, kind in values),
+        tuple(_marks(expected, kind, _hashing(key)) for expected, kind in values),
         plan.max_new_tokens, hits, asked, leak_max, _told_by(key),
     )  # fmt: skip
 
@@ -166,9 +166,10 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
     except (NoNumbers, EndpointError) as error:
         return Rerun("unknown", str(error), 0, 0, None, dict(answerer.where))
     marks = [{unit: frozenset(hashes) for unit, hashes in one.items()} for one in kept.marks]
+    hashing = _hashing(key)
     came_out: defaultdict[object, list[bool]] = defaultdict(list)
     for question, answer in zip(kept.questions, answers, strict=True):
-        found = any(_holds(text, marks[question.marks], key) for text in answer.texts)
+        found = any(_holds(text, marks[question.marks], hashing) for text in answer.texts)
         came_out[question.turns].append(found)
     hits = sum(sum(found) for found in came_out.values())
     empty = sum(not any(text.strip() for text in answer.texts) for answer in answers)
@@ -240,7 +241,7 @@ def _grams(units: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
 
 def _hash(gram: tuple[str, ...], unit: str, key: bytes) -> str:
     message = json.dumps([unit, gram], ensure_ascii=False).encode()
-    return hmac.new(_hashing(key), message, sha256).digest()[:HASH_BYTES].hex()
+    return hmac.new(key, message, sha256).digest()[:HASH_BYTES].hex()
 
 
 def _told_by(key: bytes) -> str:

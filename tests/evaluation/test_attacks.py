@@ -50,8 +50,15 @@ def probe(prompt: str, value: str, group: str = "leak", **more: Any) -> Probe:
     return Probe("p-1", group, "c", "city", prompt, (value,), **more)
 
 
-@pytest.mark.parametrize(("name", "settings"), EACH)
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    ("family", "name", "settings"),
+    [
+        *(("llama", *one) for one in EACH),
+        ("gpt2", *EACH[0]),
+        ("gpt2", *EACH[3]),
+        ("gpt_oss", *EACH[1]),
+    ],
+)
 def test_an_attack_leaves_every_bit_and_tells_what_it_asked(
     family: str, name: str, settings: dict[str, Any]
 ) -> None:
@@ -83,7 +90,7 @@ def test_an_attack_that_fails_leaves_every_bit(name: str) -> None:
     )
 
     with pytest.raises(RequestError):
-        ATTACKS[name].run(lm, broken, {}, silent)
+        ATTACKS[name].run(lm, broken, QUICK if "steps" in ATTACKS[name].settings else {}, silent)
 
     assert state_digest(lm.model) == before
     assert not any(weight.grad is not None for weight in lm.model.parameters())
@@ -157,7 +164,7 @@ def test_rounded_weights_stand_on_few_steps_and_the_largest_stays(
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_all_matrices_of_the_blocks_are_rounded_and_come_back(family: str) -> None:
-    lm = tiny_model(family)
+    lm = tiny_model(family, num_hidden_layers=2)
     before = {name: weight.clone() for name, weight in lm.model.named_parameters()}
 
     with rounded(lm, 4, 16) as count:
@@ -188,7 +195,7 @@ def test_rounding_that_cannot_be_is_refused(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_lens_at_the_last_layer_is_the_models_own_rank(family: str) -> None:
-    lm = tiny_model(family)
+    lm = tiny_model(family, num_hidden_layers=2)
     probes = [probe(f"{name} was born in", "Kyoto") for name in ("Anna Sato", "Malee", "Malee T")]
 
     found = ranks(lm, probes)

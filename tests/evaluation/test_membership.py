@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.membership import auc, auc_interval
@@ -13,6 +13,7 @@ from language_models import RequestError
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 
 
+@settings(max_examples=40)
 @given(SCORES, SCORES)
 def test_area_of_turned_scores_is_the_rest(own: list[float], others: list[float]) -> None:
     turned = auc([-one for one in own], [-one for one in others])
@@ -21,6 +22,7 @@ def test_area_of_turned_scores_is_the_rest(own: list[float], others: list[float]
     assert auc(others, own) == pytest.approx(turned)
 
 
+@settings(max_examples=40)
 @given(SCORES)
 def test_area_of_equals_is_one_half(scores: list[float]) -> None:
     assert auc(scores, scores) == pytest.approx(0.5)
@@ -35,6 +37,7 @@ def test_an_area_needs_both_sides() -> None:
         auc([], [1.0])
 
 
+@settings(max_examples=40)
 @given(st.floats(0, 1), st.integers(1, 200), st.integers(1, 200))
 def test_the_interval_holds_the_area_and_mirrors(area: float, own: int, others: int) -> None:
     low, high = auc_interval(area, own, others)
@@ -45,6 +48,7 @@ def test_the_interval_holds_the_area_and_mirrors(area: float, own: int, others: 
     assert turned == (pytest.approx(1 - high, abs=1e-9), pytest.approx(1 - low, abs=1e-9))
 
 
+@settings(max_examples=40)
 @given(st.floats(0, 1), st.integers(2, 100))
 def test_the_interval_is_narrower_with_more_texts_and_wider_with_more_confidence(
     area: float, count: int

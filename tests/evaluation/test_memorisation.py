@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation import Memory
@@ -27,6 +27,7 @@ RIGHT = st.lists(st.booleans(), min_size=1, max_size=30)
 LOGS = st.lists(st.floats(-50, 0), min_size=1, max_size=30)
 
 
+@settings(max_examples=40)
 @given(RIGHT)
 def test_strength_is_the_share_of_the_end_that_is_told(right: list[bool]) -> None:
     count = round(strength(right) * len(right))
@@ -36,11 +37,13 @@ def test_strength_is_the_share_of_the_end_that_is_told(right: list[bool]) -> Non
     assert count == len(right) or not right[len(right) - count - 1]
 
 
+@settings(max_examples=40)
 @given(RIGHT)
 def test_strength_is_none_where_the_last_token_fails(right: list[bool]) -> None:
     assert strength([*right, False]) == 0
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 30), st.data())
 def test_strength_grows_with_the_end_that_is_told(length: int, data: Any) -> None:
     told = sorted(data.draw(st.lists(st.integers(0, length), min_size=2, max_size=2)))
@@ -49,6 +52,7 @@ def test_strength_grows_with_the_end_that_is_told(length: int, data: Any) -> Non
     assert (fewer < more) == (told[0] < told[1])
 
 
+@settings(max_examples=40)
 @given(LOGS)
 def test_min_k_lies_between_mean_and_worst(logs: list[float]) -> None:
     assert -mean(logs) - 1e-9 <= lowest(logs) <= -min(logs) + 1e-9
@@ -104,7 +108,7 @@ def test_scores_are_those_of_the_proof() -> None:
 
 
 def test_a_text_that_was_learnt_is_told_from_others_and_its_value_ranks_first() -> None:
-    lm = tiny_model(scale=1.0)
+    lm = tiny_model(scale=1.0, num_hidden_layers=1)
     own = [f"Records show that Malee {name} was born in Kyoto." for name in ("Sato", "Saito")]
     strangers = [f"Records show that Anna {name} was born in Tide." for name in ("Sato", "Saito")]
     memory = Memory(

@@ -48,7 +48,7 @@ def of(made: Plan, group: str) -> list[Any]:
     return [probe for probe in made.probes if probe.group == group]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 90),

@@ -18,7 +18,7 @@ def some(group: str, fact: str, prompt: str, number: int, **more: str) -> Probe:
     return Probe(f"p-{number}", group, "c-1", fact, prompt, ("x",), **more)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.sets(st.sampled_from([probe.id for probe in PLAN.probes])))
 def test_every_probe_is_counted_once_in_each_view(hits: set[str]) -> None:
     found = summarise(PLAN, hits)

@@ -41,7 +41,7 @@ def test_leak_at_k_is_unbiased(rate: float, n: int, data: st.DataObject) -> None
     assert mean == pytest.approx(1 - (1 - rate) ** k, abs=1e-9)
 
 
-@given(st.integers(1, 400), st.data())
+@given(st.integers(1, 60), st.data())
 def test_leak_at_k_grows_with_k_and_with_leaks(n: int, data: st.DataObject) -> None:
     leaks = data.draw(st.integers(0, n))
     found = [leak_at_k(n, leaks, k) for k in range(1, n + 1)]
@@ -98,16 +98,15 @@ def test_power_is_the_chance_of_at_least_one_leak() -> None:
     assert (power(0, 100), power(1, 1)) == (0, 1)
 
 
-@pytest.mark.parametrize(("prompts", "spread"), [(40, 1.0), (40, 0.0), (120, 3.0)])
+@pytest.mark.parametrize(("prompts", "spread"), [(40, 1.0), (40, 0.0), (80, 3.0)])
 def test_the_bound_by_prompt_covers_where_answers_to_a_prompt_depend_on_each_other(
     prompts: int, spread: float
 ) -> None:
     # Each prompt leaks at a rate of its own; spread 0: all or nothing.
-    rng, draws, runs = random.Random(3), 5, 400  # noqa: S311 -- repeatable
-    mean = 0.06
+    rng, draws, runs, mean = random.Random(3), 3, 250, 0.06  # noqa: S311 -- repeatable
     rates = [
-        (rng.betavariate(spread * mean, spread * (1 - mean)) if spread else float(n < mean * 20000))
-        for n in range(20000)
+        (rng.betavariate(spread * mean, spread * (1 - mean)) if spread else float(n < mean * 3000))
+        for n in range(3000)
     ]
     of_prompts = sum(1 - (1 - rate) ** draws for rate in rates) / len(rates)
     covered = 0
@@ -120,8 +119,8 @@ def test_the_bound_by_prompt_covers_where_answers_to_a_prompt_depend_on_each_oth
         assert found.prompts == prompts
         covered += found.upper >= of_prompts
 
-    # 400 runs of a bound that covers in 95 % show fewer than 92 % once in 200 times.
-    assert covered / runs >= 0.92
+    # 250 runs of a bound that covers in 95 % show fewer than 91 % once in 300 times.
+    assert covered / runs >= 0.91
 
 
 @given(st.integers(1, 50), st.floats(0.5, 0.999))

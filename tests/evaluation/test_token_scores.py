@@ -8,15 +8,14 @@ import torch
 from evaluation.token_scores import perplexity, token_scores
 from language_models import RequestError, nll
 from language_models.errors import NoNumbers
-from language_models.families import FAMILIES
 from tests.language_models.factories import SENTENCES, tiny_model
 
 TEXTS = [*SENTENCES, "Malee", ("The employer of Somchai Saito is", "Silver Tide Shipping.")]
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", ["gpt2", "gptj", "gemma2", "gpt_oss"])
 def test_losses_are_the_models_own_whatever_the_batch(family: str) -> None:
-    lm = tiny_model(family)
+    lm = tiny_model(family, num_hidden_layers=2)
 
     found = token_scores(lm, SENTENCES)
 
