@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from . import registry
+from evaluation.attack_classes import told
+from reports.record import REPORT_SCHEMA
+
+from . import measured, registry
 from .law import law
 from .log_actions import ACTIONS
 from .models import (
@@ -33,37 +36,29 @@ from .subjects import NOT_FACTS
 if TYPE_CHECKING:
     from datetime import datetime
 
-NOT_TESTED = [
-    "Attacks: relearning from a few examples, quantised copies, prefix and role-play prompts, "
-    "other languages than English, and reading the hidden states.",
-    "Statistical membership: whether it can be told that the person was in the training data.",
+# Where nothing is tested whatever the plan says; the attacks on a model follow from its plan.
+OUTSIDE = [
     "Copies of the model, derivatives and backups outside this registry.",
     "Indexes for retrieval and logs of conversations.",
     "Other people's records in which the person may be mentioned without their own name.",
 ]
 _SOFTWARE = ("Django", "torch", "transformers", "weasyprint", "pyHanko", "cryptography")
-GROUP_LABELS = {
-    "leak": "Values that must not come out",
-    "new_value": "The new value comes out",
-    "same_person": "The person's other facts",
-    "others": "Other people's facts",
-    "general": "Facts about nobody",
-}
 
 
 def gather(case: Case) -> dict[str, Any]:
     """The record of a case that has an outcome."""
     targets = list(case.targets.select_related("model", "dataset").order_by("pk"))
     names = {target.pk: f"T{number}" for number, target in enumerate(targets, 1)}
+    stated = [_target(target, names[target.pk]) for target in targets]
     return {
-        "schema": "lethe.report/1",
+        "schema": REPORT_SCHEMA,
         "case": _case(case),
         "identity": _identity(case),
         "clocks": [_clock(clock) for clock in case.clocks.order_by("due_at")],
-        "targets": [_target(target, names[target.pk]) for target in targets],
+        "targets": stated,
         "refusal": _refusal(case),
         "attempts": _attempts(case, names),
-        "not_tested": NOT_TESTED,
+        "not_tested": not_tested(stated),
         "notices": [
             {"kind": document.kind, "made_at": _at(document.made_at), "sha256": document.sha256}
             for document in Document.objects.filter(case=case, sent_at__isnull=False)
@@ -262,43 +257,34 @@ def _way_back(details: dict[str, Any]) -> dict[str, Any]:
     return {"revert restores the former hash": "yes, bit for bit" if same else "no"}
 
 
+def not_tested(targets: list[dict[str, Any]]) -> list[str]:
+    """What a case with these targets left untested: attacks on its models, and all outside."""
+    by_model = {
+        target["name"]: told(measured.SEARCHED, run=False)
+        if target["verification"] is None
+        else target["verification"]["not_tested"]
+        for target in targets
+        if target["kind"] == TargetKind.MODEL
+    }
+    lists = list(by_model.values())
+    if all(one == lists[0] for one in lists):
+        return [*(lists[0] if lists else []), *OUTSIDE]
+    apart = [f"“{name}”: {line}" for name, lines in by_model.items() for line in lines]
+    return [*apart, *OUTSIDE]
+
+
 def _verification(verification: Verification) -> dict[str, Any]:
     application = verification.application
-    groups = []
-    for name, after in verification.after["groups"].items():
-        before = (application.before or {}).get("groups", {}).get(name)
-        upper = name == "leak"
-        groups.append(
-            {
-                "group": name,
-                "label": after.get("label", GROUP_LABELS[name]),
-                "probes": after["n"],
-                "before_hits": None if before is None else before["hits"],
-                "after_hits": after["hits"],
-                "before_rate": None if before is None else before["rate"],
-                "after_rate": after["rate"],
-                "bound_95": after["upper_95"] if upper else after["lower_95"],
-                "bound_kind": "upper" if upper else "lower",
-            }
-        )
-    verdict = verification.verdict
-    risk = verdict["residual_risk"]
     return {
         "plan_commitment": application.plan_commitment,
         "frozen_at": _at(application.plan_frozen_at),
         "verified_at": _at(verification.verified_at),
-        "groups": groups,
-        "criteria": [
-            {key: row[key] for key in ("name", "measured", "threshold", "held")}
-            for row in verdict["criteria"]
-        ],
-        "passed": verification.passed,
-        "residual_risk": {key: risk[key] for key in ("level", "upper_95", "probes", "statement")},
+        **measured.stated(application, verification),
     }
 
 
 def _attempts(case: Case, names: dict[int, str]) -> list[dict[str, Any]]:
-    """Earlier verifications that did not hold stay in the report."""
+    """Earlier verifications that did not pass stay in the report."""
     failed = Verification.objects.filter(
         application__target__case=case, passed=False
     ).select_related("application")

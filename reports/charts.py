@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.record import Group, Trace
+    from reports.figures import Group
+    from reports.record import Trace
 
 BAR_WIDTH = 180.0
 HEAT_WIDTH = 500.0

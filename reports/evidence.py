@@ -13,10 +13,12 @@ from datetime import date, datetime
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from reports import former, record
+from reports import fields, former, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from reports import figures
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 MAXIMUM_DEPTH = 32
@@ -135,13 +137,13 @@ def _check(value: object, kind: Any, path: str, depth: int = 0) -> None:
 
 def _check_object(value: object, kind: Any, path: str, depth: int) -> None:
     _require(isinstance(value, dict), path, "must be an object")
-    fields = get_type_hints(kind)
+    shape = get_type_hints(kind)
     given = cast("dict[str, object]", value)
-    for name in fields:
+    for name in shape:
         _require(name in given, f"{path}.{name}", "is missing")
     # Unknown keys may be personal data that slipped in, so their names are not repeated.
-    _require(len(given) == len(fields), path, f"has fields other than {', '.join(fields)}")
-    for name, inner in fields.items():
+    _require(len(given) == len(shape), path, f"has fields other than {', '.join(shape)}")
+    for name, inner in shape.items():
         _check(given[name], inner, f"{path}.{name}", depth + 1)
 
 
@@ -176,11 +178,11 @@ _LEAVES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
     float: (_is_number, "a number"),
-    record.Count: (lambda value: _is_whole(value) and value >= 0, "a whole number from 0"),
-    record.Rate: (lambda value: _is_number(value) and 0 <= value <= 1, "a fraction from 0 to 1"),
-    record.Time: (_is_time, "a time in ISO 8601 with its offset"),
-    record.Date: (_is_date, "a day as YYYY-MM-DD"),
-    record.Digest: (
+    fields.Count: (lambda value: _is_whole(value) and value >= 0, "a whole number from 0"),
+    fields.Rate: (lambda value: _is_number(value) and 0 <= value <= 1, "a fraction from 0 to 1"),
+    fields.Time: (_is_time, "a time in ISO 8601 with its offset"),
+    fields.Date: (_is_date, "a day as YYYY-MM-DD"),
+    fields.Digest: (
         lambda value: isinstance(value, str) and DIGEST.fullmatch(value) is not None,
         "a SHA-256 of 64 lower-case hexadecimal digits",
     ),
@@ -235,7 +237,7 @@ def _check_trace(trace: record.Trace, path: str) -> None:
     _require(inside, f"{path}.site", "must name one of the roles and one of the layers")
 
 
-def _check_verification(verification: record.Verification, path: str) -> None:
+def _check_verification(verification: figures.Verification, path: str) -> None:
     _check_groups(verification["groups"], f"{path}.groups")
     passed = verification["passed"]
     if passed:
@@ -254,7 +256,7 @@ def _check_verification(verification: record.Verification, path: str) -> None:
         _require(fits, f"{path}.memory.lens", "must have one share a layer")
 
 
-def _check_part(row: record.Part, path: str) -> None:
+def _check_part(row: figures.Part, path: str) -> None:
     _require(row["probes"] > 0, f"{path}.probes", "must be at least 1")
     sides = (
         (row["before_low"], row["before"], row["before_high"]),
@@ -264,7 +266,7 @@ def _check_part(row: record.Part, path: str) -> None:
         _require(low - ROUNDING <= rate <= high + ROUNDING, path, "lies outside its bounds")
 
 
-def _check_groups(groups: list[record.Group], path: str) -> None:
+def _check_groups(groups: list[figures.Group], path: str) -> None:
     for index, group in enumerate(groups):
         here = f"{path}[{index}]"
         probes, after = group["probes"], group["after_hits"]

@@ -16,7 +16,7 @@ from reports.typography import percent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reports.record import Lens, Part
+    from reports.figures import Lens, Part
 
 WIDE, NARROW = 600, 320
 NEAR = 0.52

@@ -12,7 +12,8 @@ from reports.record import REPORT_FILE
 from reports.wording import refuse_banned_words
 
 if TYPE_CHECKING:
-    from reports.record import Fact, FactRank, Group, GroupName, Report, Target
+    from reports.figures import FactRank, Group, GroupName
+    from reports.record import Fact, Report, Target
 
 # Proper names promise nothing about weights.
 NAMES = frozenset({"organisation", "name", "reference"})

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from compliance.evidence import GROUP_LABELS
 from compliance.law import law
 from compliance.models import (
     Application,
@@ -19,28 +18,16 @@ from compliance.models import (
     JobState,
     Kind,
     Target,
-    TargetKind,
-    Verification,
 )
 from compliance.policy import Suggestion, suggest
 from compliance.statuses import STEP_NAMES, Status
 from compliance.steps import step2_identity, step4_method
+from reports.typography import percent
 
-from .charts import Bars, HeatMap, bars, heat_map
+from .charts import HeatMap, heat_map
 from .forms import ProposeForm
+from .measured_view import Measured, measured
 from .queries import LIVE, fact_label, fact_labels
-
-CRITERION_LABELS = {
-    "leak_rate": "Values that must not come out: rate",
-    "leak_probes": "Values that must not come out: number of probes",
-    "new_value_rate": "The new value comes out: rate",
-    "same_person_kept": "The person's other facts that stay",
-    "others_drop": "Other people's facts: fall",
-    "general_drop": "Facts about nobody: fall",
-    "rows_left": "Rows of the plan that are left",
-    "other_rows_changed": "Rows of others changed",
-}
-COUNTS = ("leak_probes", "rows_left", "other_rows_changed")
 
 
 @dataclass(frozen=True)
@@ -49,39 +36,6 @@ class Step:
 
     name: str
     state: str
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A group of probes before and after the change."""
-
-    label: str
-    probes: int
-    before: str
-    after: str
-    bound: str
-    bars: Bars
-
-
-@dataclass(frozen=True)
-class Held:
-    """A criterion with what was measured."""
-
-    label: str
-    measured: str
-    limit: str
-    held: bool
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A verification as a page shows it."""
-
-    verification: Verification
-    figures: list[Figure]
-    sampled: bool
-    criteria: list[Held]
-    risk: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -270,7 +224,7 @@ def _target(
             fact_label(labels, fact) for fact in (suggestion.facts if suggestion else [])
         ),
         form=form,
-        attempts=_attempts(target),
+        attempts=_attempts(target, labels),
     )
 
 
@@ -278,11 +232,7 @@ def _rate(fact: dict[str, Any]) -> str:
     return percent(fact["hits"] / fact["probes"]) if fact["probes"] else "–"
 
 
-def percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
-
-
-def _attempts(target: Target) -> list[Attempt]:
+def _attempts(target: Target, labels: dict[str, str]) -> list[Attempt]:
     decisions = target.decisions.select_related("proposed_by", "decided_by").order_by("-pk")
     applications = {
         application.decision_id: application
@@ -295,10 +245,12 @@ def _attempts(target: Target) -> list[Attempt]:
             "dataset_after",
         )
     }
-    return [_attempt(decision, applications.get(decision.pk)) for decision in decisions]
+    return [_attempt(decision, applications.get(decision.pk), labels) for decision in decisions]
 
 
-def _attempt(decision: Decision, application: Application | None) -> Attempt:
+def _attempt(
+    decision: Decision, application: Application | None, labels: dict[str, str]
+) -> Attempt:
     if application is None:
         return Attempt(decision, None, None, [], [], None)
     details = application.details
@@ -309,7 +261,7 @@ def _attempt(decision: Decision, application: Application | None) -> Attempt:
         seconds=details.get("seconds"),
         hashes=_hashes(application),
         parameters=sorted(application.parameters.items()),
-        measured=None if verification is None else _measured(application, verification),
+        measured=None if verification is None else measured(application, verification, labels),
     )
 
 
@@ -327,46 +279,3 @@ def _hashes(application: Application) -> list[tuple[str, str]]:
         ("Weight delta (sealed)", application.delta),
     ]
     return [(label, value) for label, value in rows if value]
-
-
-def _measured(application: Application, verification: Verification) -> Measured:
-    earlier = (application.before or {}).get("groups", {})
-    groups = verification.after["groups"]
-    sampled = application.target.kind == TargetKind.MODEL
-    verdict = verification.verdict
-    return Measured(
-        verification=verification,
-        figures=[
-            _figure(name, earlier.get(name), group, sampled=sampled)
-            for name, group in groups.items()
-        ],
-        sampled=sampled,
-        criteria=[_held(row) for row in verdict["criteria"]],
-        risk=verdict.get("residual_risk"),
-    )
-
-
-def _figure(
-    name: str, before: dict[str, Any] | None, after: dict[str, Any], *, sampled: bool
-) -> Figure:
-    bound = after["upper_95"] if name == "leak" else after["lower_95"]
-    side = "at most" if name == "leak" else "at least"
-    return Figure(
-        label=after.get("label", GROUP_LABELS.get(name, name)),
-        probes=after["n"],
-        before="–" if before is None else percent(before["rate"]),
-        after=percent(after["rate"]),
-        bound=f"{side} {percent(bound)}" if sampled else "all read",
-        bars=bars(None if before is None else before["rate"], after["rate"], bound),
-    )
-
-
-def _held(row: dict[str, Any]) -> Held:
-    counted = row["name"] in COUNTS
-    show = "{:.0f}".format if counted else percent
-    return Held(
-        label=CRITERION_LABELS.get(row["name"], row["name"].replace("_", " ").capitalize()),
-        measured=show(row["measured"]),
-        limit=f"{row.get('bound', 'at most')} {show(row['threshold'])}",
-        held=row["held"],
-    )

@@ -49,6 +49,7 @@ from tests.web.results import (
     dataset_verdict,
     measurement,
     model_finding,
+    plan,
     sha,
     verdict,
 )
@@ -293,7 +294,7 @@ def applied(case: Case) -> None:
         Application.objects.create(
             target=target,
             decision=target.decisions.get(outcome="approved"),
-            plan=sha("sealed plan"),
+            plan=store.put_json(plan(), vault.key_of(case)),
             plan_commitment=sha("plan"),
             plan_frozen_at=now,
             before=measurement(leak=331, upper=0.94) if target.model else counted(9),
@@ -326,10 +327,13 @@ def verified(case: Case, *, passed: bool = True) -> None:
         step6_verification.record(
             job,
             {
-                "after": measurement(leak=1 if passed else 41, upper=0.0131 if passed else 0.146)
+                "after": measurement(
+                    leak=1 if passed else 41, upper=0.0131 if passed else 0.146, attacked=True
+                )
                 if is_model
                 else counted(0),
                 "verdict": verdict(passed=passed) if is_model else dataset_verdict(),
+                "duties": [],
             },
         )
         finished(job)

@@ -11,7 +11,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from compliance.models import AuditEvent, Decision, DecisionOutcome, Job, JobState, Role
+from compliance.models import (
+    AuditEvent,
+    Decision,
+    DecisionOutcome,
+    Job,
+    JobState,
+    Role,
+    Verification,
+)
 from compliance.permissions import staff
 from compliance.statuses import Status
 from compliance.steps import ending
@@ -251,7 +259,7 @@ def test_verified_case_shows_figures_and_closes(client, place, officer):
     for words in (
         "at most 1.3 %",
         "Residual risk: low.",
-        "all criteria held",
+        "Every criterion of the plan held.",
         results.sha("plan"),
     ):
         assert words in text
@@ -266,7 +274,60 @@ def test_verification_that_did_not_hold_goes_back_with_its_figures(client, place
     view = page(client, case)
     text = view.content.decode()
     assert view.context["status"] == Status.METHOD
-    for words in ("not every criterion held", "not held", "Residual risk: high."):
+    for words in ("At least one thing that had to hold did not.", "Residual risk: high."):
+        assert words in text
+
+
+def test_verification_is_shown_with_plots_attacks_traces_and_limits(client, place, officer):
+    case, _ = factories.received(place)
+    factories.verified(case)
+    text = page(client, case).content.decode()
+    for words in (
+        "Every criterion of the plan held.",
+        "By form of the question",
+        "People who share a name",
+        "Rounded weights, 4 bits",
+        "below 0.5 the model avoids the person&#x27;s texts",
+        "Most beyond chance at layer 2: 17.0 %",
+        "copies of the weights rounded to 8 bits",
+        "SHA-256 of the model folder",
+        "Chance that at least one of so many answers leaks: 1: 0.3 %",
+    ):
+        assert words in text
+    assert text.count('<svg class="plot"') == 6
+    assert "style=" not in text
+
+
+def test_rows_of_earlier_versions_are_still_shown(client, place, officer):
+    case, _ = factories.received(place)
+    factories.verified(case)
+    kept = Verification.objects.get(application__target__dataset=None)
+    application = kept.application
+    application.before = results.former(application.before)
+    application.save()
+    kept.after = results.former(kept.after)
+    kept.verdict = {key: kept.verdict[key] for key in ("criteria", "passed", "residual_risk")}
+    kept.save()
+    text = page(client, case).content.decode()
+    assert "Residual risk: low." in text
+    assert '<svg class="plot"' not in text
+
+
+def test_unknown_never_looks_like_passed(client, place, officer):
+    case, _ = factories.received(place)
+    factories.verified(case, passed=False)
+    kept = Verification.objects.get(application__target__dataset=None)
+    kept.after |= {"groups": {}, "attacks": [], "scores": {}, "perplexity": None}
+    kept.verdict = {
+        "criteria": [],
+        "outcome": "unknown",
+        "reasons": ["The service did not answer."],
+        "residual_risk": None,
+    }
+    kept.save()
+    text = page(client, case).content.decode()
+    assert '<span class="badge-word badge-warn">unknown</span>' in text
+    for words in ("This is not a pass.", "The service did not answer.", "Residual risk: unknown."):
         assert words in text
 
 
