@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from language_models.cache import cache_with_room
 from language_models.errors import NoNumbers, RequestError
 from language_models.modes import evaluating
-from language_models.positions import encoded
+from language_models.positions import encoded_all
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def write(
     if not prompts:
         return []
     report = progress or silent
-    rows = [encode(lm, prompt) for prompt in prompts]
+    rows = encode_all(lm, prompts)
     draws = _draws(len(rows), max_new_tokens, seed) if temperature > 0 else None
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     written = [Written("", stopped=False)] * len(rows)
@@ -143,10 +143,15 @@ def encode(lm: LanguageModel, text: str) -> list[int]:
 
     An end mark that the tokenizer adds is left out: nothing would be written after it.
     """
-    ids, _ = encoded(lm, text)
-    if not ids:
+    return encode_all(lm, [text])[0]
+
+
+def encode_all(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    """Return what `encode` does for each text; the tokenizer reads them all at once."""
+    rows = [ids for ids, _ in encoded_all(lm, texts)]
+    if not all(rows):
         raise RequestError("A prompt or text is empty. Give at least one character.")
-    return ids
+    return rows
 
 
 def pad_right(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,6 +207,9 @@ def _continue(
     draws: torch.Tensor | None,
 ) -> list[tuple[list[int], bool]]:
     """Return the new tokens per row, and whether the row came to the model's own end."""
+    # Imported here, as it reads this module.
+    from language_models.shared_prefixes import fill
+
     ids, mask = _pad_left(lm, rows)
     stops = torch.tensor(end_tokens(lm), dtype=torch.long, device=lm.device)
     position = (mask.cumsum(dim=1) - 1).clamp(min=0)
@@ -210,15 +218,9 @@ def _continue(
     running = torch.arange(len(rows))  # the rows that are computed
     ended = torch.zeros(len(rows), dtype=torch.bool)  # which of them came to their end
     finite = torch.ones((), dtype=torch.bool, device=lm.device)
+    first = fill(lm, rows, cache)
     for step in range(steps):
-        logits = lm.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        logits = first if first is not None and step == 0 else _next(lm, ids, mask, position, cache)
         drawn = None if draws is None else draws[running, step]
         chosen, weight = _choose(logits, temperature, drawn)
         finite &= weight.isfinite().all().to(finite.device)
@@ -245,6 +247,21 @@ def _continue(
         )
     going_on = set(running[~ended].tolist())
     return [(new, row not in going_on) for row, new in enumerate(tokens)]
+
+
+def _next(
+    lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor, position: torch.Tensor, cache: Any
+) -> torch.Tensor:
+    """Return the logits (b, v) after ids (b, t), which join the cache."""
+    logits: torch.Tensor = lm.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=position,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits
+    return logits[:, -1]
 
 
 def _choose(
