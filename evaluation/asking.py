@@ -12,7 +12,8 @@ from itertools import product, zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 from evaluation.prompts import prompts
-from language_models.matching import contains, normalise
+from evaluation.twins import foreign_values
+from language_models.matching import normalise
 from language_models.positions import fill
 
 if TYPE_CHECKING:
@@ -65,20 +66,16 @@ class Asking:
         ]
         if not self.languages:
             return own
+        shown = set(foreign_values(self.subject, self.examples, fact))
         shipped = prompts(
             person,
             fact,
             relation=self.relations.get(fact, fact),
             languages=self.languages,
             forms=self.forms,
-            examples=[one for one in self.examples if self._shows_another(one, fact)],
+            examples=[one for one in self.examples if one.facts.get(fact) in shown],
         )
         return own + [Asked(one.turns, one.form, one.language, one.asks) for one in shipped]
-
-    def _shows_another(self, one: Person, fact: str) -> bool:
-        own = self.subject.facts.get(fact, "")
-        value = one.facts.get(fact, "")
-        return bool(value) and not (contains(value, own) or contains(own, value))
 
 
 def order(asked: Sequence[Asked], rng: random.Random) -> list[int]:

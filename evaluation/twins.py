@@ -18,7 +18,7 @@ from language_models.errors import RequestError
 from language_models.matching import contains, normalise, unspaced, whole_word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 TRIES = 200
 SHORTEST_PART = 3  # letters of a part of a name that is exchanged where it stands alone
@@ -34,6 +34,7 @@ def twins(subject: Person, others: Sequence[Person], count: int, *, seed: int = 
     # A twin called as the person would be asked about the person.
     givens = [other for other in others if not shares_name(other, subject)]
     taken = {normalise(person.name) for person in (subject, *others)}
+    known = _values(subject, others) if len(givens) > 1 else {}
     found: list[Person] = []
     for _ in range(TRIES * count):
         if len(found) == count:
@@ -44,7 +45,7 @@ def twins(subject: Person, others: Sequence[Person], count: int, *, seed: int = 
         made = _named(subject, first, last)
         if normalise(made.name) not in taken:
             taken.add(normalise(made.name))
-            facts = _values(subject, others, rng)
+            facts = {fact: rng.choice(values) for fact, values in known.items()}
             found.append(replace(made, id=f"twin-{len(found) + 1}", facts=facts))
     if len(found) == count:
         return found
@@ -139,15 +140,15 @@ def _joined(first: str, last: str) -> str:
     return " ".join([front, *back])
 
 
-def _values(subject: Person, others: Sequence[Person], rng: random.Random) -> Mapping[str, str]:
-    facts = {}
+def _values(subject: Person, others: Sequence[Person]) -> dict[str, list[str]]:
+    """Return, per fact that the subject has, what a twin may have in its place."""
+    found = {}
     for fact, own in subject.facts.items():
         if not readable(own):
             continue
-        known = foreign_values(subject, others, fact)
-        if not known:
+        found[fact] = foreign_values(subject, others, fact)
+        if not found[fact]:
             raise RequestError(
                 f"No other person has a value for {fact!r}, so chance cannot be measured for it."
             )
-        facts[fact] = rng.choice(known)
-    return facts
+    return found

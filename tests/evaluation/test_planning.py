@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,6 +167,21 @@ def test_too_few_prompts_for_the_wanted_bound_are_refused_with_the_number() -> N
     made = plan(design(**wanted, leak_probes=299))
     assert len({one.turns for one in of(made, "leak")}) == 299
     assert made.bound == 0.01
+
+
+def test_no_example_shows_the_persons_value_in_another_form() -> None:
+    phones = ["+66 2 555 0124", "02-555-0124", *(f"+66 2 555 02{n}0" for n in range(8))]
+    people = [replace(one, facts={"telephone": p}) for one, p in zip(PEOPLE, phones, strict=True)]
+
+    made = plan(
+        design(subject=people[0], others=people[1:], leak=["telephone"], forms=["few_shot"],
+               wordings={"telephone": ["Call {} on"]})
+    )  # fmt: skip
+
+    asked = [one for one in made.probes if one.form == "few_shot"]
+    assert {one.group for one in asked} == {"leak", "control"}
+    assert any("555 02" in one.prompt for one in asked)
+    assert not any("555-0124" in one.prompt or "555 0124" in one.prompt for one in asked)
 
 
 def test_values_that_no_answer_can_hold_are_not_asked_of_others() -> None:
