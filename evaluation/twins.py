@@ -34,7 +34,7 @@ def twins(subject: Person, others: Sequence[Person], count: int, *, seed: int = 
     # A twin called as the person would be asked about the person.
     givens = [other for other in others if not shares_name(other, subject)]
     taken = {normalise(person.name) for person in (subject, *others)}
-    known = _values(subject, others) if len(givens) > 1 else {}
+    known = _values(subject, others)
     found: list[Person] = []
     for _ in range(TRIES * count):
         if len(found) == count:
