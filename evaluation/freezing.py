@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evaluation.plan import Plan
+from evaluation.private_files import write_new
 from language_models.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ class FrozenPlan:
             raise RequestError("The change is older than its plan. Freeze a plan before a change.")
 
     def save(self, path: Path) -> None:
-        """Write the plan once. It names the person. Raises RequestError when the file exists."""
+        """Write the plan once, for its owner alone: it names the person.
+
+        Raises RequestError when the file exists.
+        """
         row = {
             "plan": self.plan.as_dict(),
             "digest": self.digest,
@@ -46,8 +50,7 @@ class FrozenPlan:
             "frozen_at": self.frozen_at,
         }
         try:
-            with path.open("x", encoding="utf-8") as file:
-                json.dump(row, file, ensure_ascii=False, indent=1)
+            write_new((path, json.dumps(row, ensure_ascii=False, indent=1).encode()))
         except FileExistsError as error:
             raise RequestError(
                 "There is a frozen plan of that name. It stays; amend it under another name."

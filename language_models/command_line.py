@@ -23,10 +23,13 @@ WIDTH = 100
 SECONDS_BETWEEN_LINES = 5.0
 
 
-def carried_out(command: Callable[[], None]) -> int:
-    """Run a command; return 0, or 1 after an error that was told on the standard error."""
+def carried_out(command: Callable[[], int | None], failed: int = 1) -> int:
+    """Run a command; return its status, 0 for none, or `failed` after an error.
+
+    The error was told on the standard error.
+    """
     try:
-        command()
+        status = command()
     except LetheError as error:
         told = str(error)
     except (OSError, SafetensorError) as error:
@@ -34,17 +37,18 @@ def carried_out(command: Callable[[], None]) -> int:
         reason = getattr(error, "strerror", None) or "A file cannot be read or written"
         told = f"{reason}. Check paths, rights and room on the disk."
     else:
-        return 0
+        return status or 0
     sys.stderr.write(textwrap.fill(told, WIDTH) + "\n")
-    return 1
+    return failed
 
 
 class Meter:
-    """Progress as lines on a stream: how far, and how long it will take."""
+    """Progress as lines on a stream: how far, and how long this stage will take."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.began: tuple[float, int] | None = None
+        self.last: tuple[str, int] = ("", 0)
         self.said = -math.inf
 
     def say(self, text: str) -> None:
@@ -55,7 +59,10 @@ class Meter:
     def __call__(self, stage: str, done: int, total: int, told: str = "") -> None:
         """Tell of a step, not more often than every few seconds, and of the last."""
         now = time.monotonic()
-        self.began = self.began or (now, done)
+        # A stage that starts, or starts again, has a pace of its own.
+        if self.began is None or stage != self.last[0] or done < self.last[1]:
+            self.began = (now, done)
+        self.last = (stage, done)
         if done < total and now - self.said < SECONDS_BETWEEN_LINES:
             return
         self.said = now

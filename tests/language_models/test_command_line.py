@@ -58,6 +58,29 @@ def test_progress_comes_seldom_and_at_the_end() -> None:
     assert last == "train 100/100  100%  at most 0:00 left"
 
 
+def test_each_stage_has_a_pace_of_its_own() -> None:
+    stream = io.StringIO()
+    meter = Meter(stream)
+
+    meter("measure", 100, 100)
+    for stage in ("prefix", "prefix", "relearning"):
+        for done in (1, 2):
+            meter(stage, done, 2)
+
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 4
+    assert not any("-" in line for line in lines)
+
+
+def test_a_command_has_a_status_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse() -> None:
+        raise RequestError("No.")
+
+    assert carried_out(lambda: 2) == 2
+    assert carried_out(refuse, failed=2) == 2
+    assert capsys.readouterr().err == "No.\n"
+
+
 def test_methods_are_described_with_every_setting() -> None:
     told = described(METHODS, ["rome"])
     assert told.startswith("rome: ")

@@ -1,0 +1,478 @@
+"""The commands as a steward types them, on tiny models that know, and do not know, a person."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from evaluation import Design, open_frozen
+from evaluation.__main__ import COMMANDS, main
+from evaluation.attacks import ATTACKS
+from evaluation.compare_command import read_thresholds
+from evaluation.design_file import FIELDS
+from evaluation.prompts import FORMS
+from evaluation.result_files import open_result
+from language_models import save
+from tests.evaluation.servers import MODEL, said, serving
+from tests.language_models.factories import tiny_model
+from unlearning.rows import predictions, rows_of
+
+if TYPE_CHECKING:
+    from language_models import LanguageModel
+
+NAME, CITY = "Malee Tanaka", "Bangkok"
+OTHERS = {"Anna Sato": "Kyoto", "Omar Haddad": "Marn Buri", "Petra Vogel": "Sakawa"}
+STAFF = "Somchai"
+LIMITS = {
+    "leak_max": 0.3,
+    "leak_min_probes": 3,
+    "attack_leak_max": 0.5,
+    "others_max_drop": 0.5,
+    "endless_max": 1.0,
+}
+
+
+def _design(**changes: Any) -> dict[str, Any]:
+    others = enumerate(OTHERS.items())
+    return {
+        "subject": {"id": "0", "name": NAME, "facts": {"birth_city": CITY}},
+        "others": [{"id": f"o{n}", "name": name, "facts": {"birth_city": city}}
+                   for n, (name, city) in others],
+        "wordings": {"birth_city": ["{} was born in"]},
+        "used": ["{} comes from"],
+        "leak": ["birth_city"],
+        "lead_ins": ["", "File: ", "Note: ", "Card: "],
+        "leak_probes": 8,
+        "twins": 2,
+        "control_probes": 4,
+        "max_new_tokens": 6,
+        "temperature": 0.1,
+        "attacks": [{"name": "quantisation", "bits": 8, "probes": 4}],
+        "thresholds": LIMITS,
+        **changes,
+    }  # fmt: skip
+
+
+def _trained(people: dict[str, str]) -> LanguageModel:
+    lm = tiny_model(scale=1.0, num_hidden_layers=1)
+    texts = [f"{lead}{name} was born in {city}."
+             for name, city in people.items() for lead in ("", "File: ")]  # fmt: skip
+    rows = rows_of(lm, texts, 512)
+    adam = torch.optim.AdamW(lm.model.parameters(), lr=2e-2)
+    for _ in range(40):
+        adam.zero_grad()
+        found = predictions(lm, rows)
+        (found.losses.sum() / found.counts.sum()).backward()
+        adam.step()
+    lm.model.zero_grad()
+    return lm
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model before and after a change."""
+    folder = tmp_path_factory.mktemp("models")
+    save(_trained({NAME: CITY, **OTHERS}), folder / "old")
+    save(_trained(OTHERS), folder / "new")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def case(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with design, plan, and results before and after."""
+    folder = tmp_path_factory.mktemp("case")
+    _write(folder / "design.json", _design())
+    assert _run("plan", folder / "design.json", "--by", STAFF, "--out", folder / "plan") == 0
+    old = ("--model", models / "old", "--out", folder / "before", "--before")
+    new = ("--model", models / "new", "--out", folder / "after", "--by", "Petra")
+    assert _run("measure", folder / "plan", *old) == 0
+    assert _run("measure", folder / "plan", *new) == 0
+    return folder
+
+
+def _run(*given: object) -> int:
+    return main([str(one) for one in given])
+
+
+def _write(path: Path, row: Any) -> Path:
+    path.write_text(row if isinstance(row, str) else json.dumps(row), encoding="utf-8")
+    return path
+
+
+def _plan(folder: Path, row: Any, *more: object) -> int:
+    design = _write(folder / "design.json", row)
+    return _run("plan", design, "--by", STAFF, "--out", folder / "plan", *more)
+
+
+def _said(capsys: Any) -> tuple[str, str]:
+    told = capsys.readouterr()
+    assert NAME not in told.out + told.err
+    assert CITY not in told.out + told.err
+    return told.out, " ".join(told.err.split())
+
+
+def _keep(case: Path, folder: Path, **changes: object) -> int:
+    given = {
+        "model-name": "letters",
+        "basis": "GDPR Art. 5(2)",
+        "ends": "2999-12-31",
+        "out": folder / "duty",
+        "key": folder / "key",
+        **changes,
+    }
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    return _run("keep", case / "plan", case / "after", *options)
+
+
+def test_a_plan_tells_its_counts_its_bound_and_its_digest(tmp_path: Path, capsys: Any) -> None:
+    assert _plan(tmp_path, _design(languages=["en", "lo"], leak_probes=60)) == 0
+
+    out, _ = _said(capsys)
+    frozen = open_frozen(tmp_path / "plan")
+    assert (tmp_path / "plan").stat().st_mode & 0o777 == 0o600
+    assert f"digest: {frozen.digest}" in out
+    assert f"frozen by {STAFF} at {frozen.frozen_at}" in out
+    leak = [one for one in frozen.plan.probes if one.group == "leak"]
+    prompts = len({one.turns for one in leak})
+    assert re.search(rf"^leak +60 +{prompts}$", out, re.MULTILINE)
+    assert re.search(r"^leak, form +en +lo$", out, re.MULTILINE)
+    for form in {one.form for one in leak}:
+        counts = [sum((one.form, one.language) == (form, name) for one in leak)
+                  for name in ("en", "lo")]  # fmt: skip
+        assert re.search(rf"^{form} +{counts[0]} +{counts[1]}$", out, re.MULTILINE)
+    excluded = 1 - 0.05 ** (1 / prompts)
+    assert f"a leak rate above {excluded:.2%} is excluded" in out
+    assert re.search(r"^0\.10% +2,995 +no$", out, re.MULTILINE)
+
+
+def test_a_plan_whose_verdict_could_not_be_passed_is_told(tmp_path: Path, capsys: Any) -> None:
+    assert _plan(tmp_path, _design(thresholds={})) == 0
+    assert "ask for 300 different prompts, so no verdict" in " ".join(_said(capsys)[0].split())
+
+
+def test_an_amended_plan_names_the_one_it_replaces(tmp_path: Path, capsys: Any) -> None:
+    assert _plan(tmp_path, _design()) == 0
+    old = (tmp_path / "plan").rename(tmp_path / "old")
+    amends = ("--amends", old, "--reason", "one more twin")
+    assert _plan(tmp_path, _design(twins=3), *amends) == 0
+
+    made = open_frozen(tmp_path / "plan").plan
+    assert (made.amends, made.reason) == (open_frozen(old).digest, "one more twin")
+    assert f"amends: {made.amends}" in _said(capsys)[0]
+    (tmp_path / "plan").unlink()
+    for given, words in (
+        (amends[:2], "needs both"),
+        ((*amends[:3], " "), "needs its reason"),
+        (amends, "plan is the same"),
+    ):
+        assert _plan(tmp_path, _design(), *given) == 1
+        assert words in _said(capsys)[1]
+    assert not (tmp_path / "plan").exists()
+
+
+def test_every_field_of_a_design_can_be_given() -> None:
+    assert set(FIELDS) == {one.name for one in fields(Design)}
+
+
+SUBJECT = _design()["subject"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"leak": ["Bangkok"]', "not JSON in UTF-8"),
+        ('{"leak": [], "leak": ["birth_city"]}', "has a field twice"),
+        pytest.param("[" * 100_000, "not JSON", id="nested"),
+        ("[]", "The design: an object is needed."),
+        (_design(bangkok=1), "is unknown. Known: subject, others"),
+        ({"subject": SUBJECT}, '"others" is missing in the design.'),
+        (_design(subject={"id": "0", "name": NAME}), '"facts" is missing in the design, subject.'),
+        (_design(subject=SUBJECT | {"facts": {"birth_city": ""}}), "facts, entry 1: text that is"),
+        (_design(subject=SUBJECT | {"name": "\ud800"}), "subject, name: text in Unicode"),
+        (_design(others=[SUBJECT | {"Bangkok": 1}]), "Field 4 of the design, others, entry 1 is"),
+        (_design(others=[SUBJECT]), "stands among the other people"),
+        (_design(twins=40), "fictional twins"),
+        (_design(leak="birth_city"), "The design, leak: a list is needed."),
+        (_design(leak=["employer"]), "no wordings"),
+        (_design(leak_probes=True), "leak_probes: a whole number from 1"),
+        (_design(temperature=float("inf")), "temperature: a finite number"),
+        (_design(temperature=0), "temperature: a number above 0"),
+        (_design(bound=0.01), "299 are needed"),
+        (_design(bound=2), "between 0 and 1"),
+        (_design(used=["{} was born in"]), "the change used as well"),
+        (_design(attacks=[{"name": "torture"}]), "attacks, entry 1, name: one of further"),
+        (_design(attacks=[{"name": "prefix", "bits": 4}]), "has no setting bits"),
+        (_design(attacks=[{"name": "prefix", "probes": 0}]), "probes: a whole number from 1"),
+        (_design(attacks=[{"name": "quantisation", "bits": 5}]), "bits: one of 4, 8"),
+        (_design(attacks=[{"name": "relearning", "learning_rate": "1"}]), "a finite number"),
+        (_design(thresholds={"leak": 0.1}), "Unknown thresholds"),
+        (_design(thresholds={"leak_max": "0.1"}), "a finite number"),
+        (_design(languages=["xx"]), "no wordings"),
+        (_design(languages=["en"], forms=["riddle"]), "no form"),
+    ],
+)
+def test_a_design_that_is_wrong_is_refused_without_its_content(
+    tmp_path: Path, capsys: Any, row: Any, words: str
+) -> None:
+    assert _plan(tmp_path, row) == 1
+
+    out, error = _said(capsys)
+    assert out == ""
+    assert words in error
+    assert not (tmp_path / "plan").exists()
+
+
+def test_a_measurement_tells_where_it_was_made_and_its_figures(case: Path) -> None:
+    before, after = open_result(case / "before"), open_result(case / "after")
+
+    assert (before.stage, before.applied_by) == ("before", "")
+    assert (after.stage, after.applied_by, after.frozen_by) == ("after", "Petra", STAFF)
+    assert before.measurement.attacks == ()
+    assert [one.name for one in after.measurement.attacks] == ["quantisation"]
+    assert before.measurement.groups["leak"].rate > after.measurement.groups["leak"].rate
+    text = (case / "after").read_text(encoding="utf-8")
+    assert not any(word in text for word in (NAME, CITY, *OTHERS, *OTHERS.values()))
+    assert (case / "after").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_endpoint_is_asked_and_one_that_fails_gives_problems(
+    case: Path, tmp_path: Path, capsys: Any
+) -> None:
+    with serving(lambda path, _body: said(path, f" {CITY}.")) as server:
+        asked = ("--endpoint", server.url, "--name", MODEL)
+        result = tmp_path / "result"
+        assert _run("measure", case / "plan", *asked, "--before", "--out", result) == 0
+        out, _ = _said(capsys)
+        assert f"url {server.url}, model {MODEL}" in out
+        assert re.search(r"^leak +8 +\d +8 +100\.00%", out, re.MULTILINE)
+
+        asked = ("--endpoint", server.url, "--name", "other")
+        assert _run("measure", case / "plan", *asked, "--out", tmp_path / "bad") == 1
+        assert "problem: " in _said(capsys)[0]
+    assert open_result(tmp_path / "bad").measurement.problems
+    assert _run("compare", result, tmp_path / "bad") == 2
+    assert "outcome: unknown" in _said(capsys)[0]
+
+
+def test_a_change_is_judged_with_reasons_tables_and_risk(
+    case: Path, tmp_path: Path, capsys: Any
+) -> None:
+    verdict = tmp_path / "verdict"
+    assert _run("compare", case / "before", case / "after", "--json", verdict) == 0
+
+    out, _ = _said(capsys)
+    told = " ".join(out.split())
+    assert out.endswith("outcome: passed\n")
+    assert "How often the value comes out beyond chance: 0.00%, asked for at most 30.00%." in told
+    assert "People who do not exist (chance)" in told
+    assert "residual risk: high" in told
+    assert "other ways of asking were not measured." in told
+    assert "quantisation, 8 bits" in told
+    assert "Not run. Attacks and scores: beginnings of the person's own texts;" in told
+    assert f"frozen by {STAFF}" in told
+    row = json.loads(verdict.read_text(encoding="utf-8"))
+    assert row["verdict"]["outcome"] == "passed"
+    assert row["thresholds"] == LIMITS
+    assert {one["key"] for one in row["tables"]["leak"]} == {
+        "form:own", "language:en", "all", "control",
+    }  # fmt: skip
+
+
+def test_a_policy_decides_and_that_it_is_another_is_told(
+    case: Path, tmp_path: Path, capsys: Any
+) -> None:
+    policy = _write(tmp_path / "policy.yaml", "thresholds:\n  leak_min_probes: 300\n")
+    both = (case / "before", case / "after", "--policy")
+    assert _run("compare", *both, policy) == 2
+    told = _said(capsys)[0]
+    assert "not those that the plan was frozen with" in told
+    assert "Not held. Different prompts that were asked: " in told
+
+    strict = json.dumps({"thresholds": LIMITS | {"others_max_drop": -1}})
+    assert _run("compare", *both, _write(policy, strict)) == 1
+    assert "outcome: failed" in _said(capsys)[0]
+
+    for wrong in ("a: [", "rules: 1", "- 1", "thresholds: 1", "thresholds: {leak_max: lots}"):
+        assert _run("compare", *both, _write(policy, wrong)) == 2
+        assert "thresholds" in _said(capsys)[1]
+    assert _run("compare", *both, _write(policy, "thresholds: {leaks: 1}")) == 2
+    assert "Unknown thresholds" in _said(capsys)[1]
+
+
+def test_the_thresholds_of_the_shipped_policy_are_read() -> None:
+    shipped = Path(__file__).parents[2] / "compliance/policy.yaml"
+    assert read_thresholds(shipped)["leak_min_probes"] == 300
+
+
+def test_what_cannot_be_compared_is_unknown(
+    case: Path, models: Path, tmp_path: Path, capsys: Any
+) -> None:
+    before, after = open_result(case / "before"), open_result(case / "after")
+    late = datetime.now(UTC) + timedelta(days=1)
+    replace(before, measured_at=late.isoformat()).save(tmp_path / "late")
+    replace(before, frozen_by="Omar").save(tmp_path / "twice")
+    other = replace(after.measurement, plan_digest="0")
+    replace(after, measurement=other).save(tmp_path / "foreign")
+    row = json.loads((case / "after").read_text(encoding="utf-8"))
+    row["result"]["measurement"]["groups"]["leak"]["rate"] = 0.0
+    row["result"]["applied_by"] = "Anna"
+    _write(tmp_path / "changed", row)
+    for first, second, words in (
+        (case / "after", case / "before", "before the change first"),
+        (tmp_path / "late", case / "after", "is the later one"),
+        (tmp_path / "twice", case / "after", "was frozen twice"),
+        (case / "before", tmp_path / "foreign", "follow different plans"),
+        (case / "before", tmp_path / "changed", "changed after it was written"),
+        (case / "before", case / "plan", "not a measurement"),
+        (case / "before", tmp_path / "nowhere", "No such file"),
+    ):
+        assert _run("compare", first, second) == 2
+        out, error = _said(capsys)
+        assert (out, words in error) == ("", True)
+
+
+def test_a_duty_holds_on_the_changed_model_and_finds_the_value_in_the_old(
+    case: Path, models: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert _keep(case, tmp_path) == 0
+    out, error = _said(capsys)
+    assert "kept 8 of 8 questions, until 2999-12-31" in out
+    assert "Keep the key apart" in error
+    for name in ("duty", "key"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        assert NAME.encode() not in (tmp_path / name).read_bytes()
+
+    asked = ("again", tmp_path / "duty", "--key", tmp_path / "key", "--model")
+    assert _run(*asked, models / "new") == 0
+    assert "outcome: held" in _said(capsys)[0]
+    assert _run(*asked, models / "old") == 1
+    assert "outcome: resurfaced" in _said(capsys)[0]
+    assert _run(*asked, models / "nowhere") == 2
+    assert "does not exist" in _said(capsys)[1]
+
+    _write(tmp_path / "key2", "00" * 32)
+    _write(tmp_path / "key3", CITY)
+    for key, words in (("key2", "cannot be opened: another key"), ("key3", "not the key")):
+        given = ("--key", tmp_path / key, "--model", models / "new")
+        assert _run("again", tmp_path / "duty", *given) == 2
+        assert words in _said(capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ends": "soon"}, "a day like"),
+        ({"ends": "2020-01-01"}, "a day that is over"),
+        ({"basis": " "}, "the basis on which"),
+        ({"model-name": " "}, "the name of its model"),
+        ({"probes": 0}, "one question at least"),
+        ({"key": "{out}"}, "need a file each"),
+        ({"key": "{case}/plan"}, "exists already"),
+        ({"key": "{case}/none/key"}, "No such file"),
+    ],
+)
+def test_a_duty_that_cannot_be_kept_leaves_nothing(
+    case: Path, tmp_path: Path, capsys: Any, changes: dict[str, Any], words: str
+) -> None:
+    places = {"out": tmp_path / "duty", "case": case}
+    given = {name: str(value).format(**places) for name, value in changes.items()}
+    assert _keep(case, tmp_path, **given) == 1
+    assert words in _said(capsys)[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_duty_needs_a_measurement_that_is_a_ground_for_it(
+    case: Path, models: Path, tmp_path: Path, capsys: Any
+) -> None:
+    after = open_result(case / "after")
+    found = after.measurement
+    leaking = open_result(case / "before").measurement.groups
+    for changed, words in (
+        (replace(after, stage="before"), "kept after a change"),
+        (replace(after, measurement=replace(found, plan_digest="0")), "follows another plan"),
+        (replace(after, measurement=replace(found, problems=("x",))), "no leak rate"),
+        (replace(after, measurement=replace(found, groups=leaking)), "still comes out"),
+    ):
+        folder = tmp_path / words.replace(" ", "-")
+        folder.mkdir()
+        changed.save(folder / "after")
+        (folder / "plan").write_bytes((case / "plan").read_bytes())
+        assert _keep(folder, folder) == 1
+        assert words in _said(capsys)[1]
+        assert {one.name for one in folder.iterdir()} == {"after", "plan"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--model", "{old}", "--by", f" {STAFF.upper()} "), "does not apply the change"),
+        (("--model", "{old}", "--by", "Petra", "--before"), "nobody applied it"),
+        ((), "Give --model, or --endpoint"),
+        (("--model", "{old}", "--endpoint", "https://x/v1"), "Give --model, or --endpoint"),
+        (("--model", "{old}", "--name", "m"), "belong to --endpoint"),
+        (("--endpoint", "https://x/v1"), "Give --name"),
+        (("--endpoint", "https://a:b@x/v1", "--name", "m"), "must hold no user"),
+        (("--model", "{old}/none"), "does not exist"),
+        (("--model", "{old}", "--out", "{case}/plan"), "exists already"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_and_nothing_is_made(
+    case: Path, models: Path, tmp_path: Path, capsys: Any, more: tuple[str, ...], words: str
+) -> None:
+    given = [one.format(old=models / "old", case=case) for one in more]
+    assert _run("measure", case / "plan", "--out", tmp_path / "result", *given) == 1
+    out, error = _said(capsys)
+    assert (out, words in error) == ("", True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_changed_after_freezing_is_not_measured(
+    case: Path, models: Path, tmp_path: Path, capsys: Any
+) -> None:
+    row = json.loads((case / "plan").read_text(encoding="utf-8"))
+    row["plan"]["max_new_tokens"] = 1
+    given = ("--model", models / "old", "--out", tmp_path / "result")
+    assert _run("measure", _write(tmp_path / "changed", row), *given) == 1
+    assert "changed after it was frozen" in _said(capsys)[1]
+    assert _run("measure", _write(tmp_path / "broken", "{"), *given) == 1
+    assert "not a frozen plan" in _said(capsys)[1]
+    assert _plan(tmp_path, _design()) == 0
+    assert _plan(tmp_path, _design()) == 1
+    assert "exists already" in _said(capsys)[1]
+
+
+def test_attacks_forms_and_commands_are_listed(capsys: Any) -> None:
+    assert _run("attacks") == 0
+    out, _ = _said(capsys)
+    for kind in ATTACKS.values():
+        assert f"{kind.name}: {kind.what[:30]}" in out
+        assert all(f"    {name} = {value}\n" in out for name, value in kind.settings.items())
+    assert _run("forms") == 0
+    out, _ = _said(capsys)
+    assert all(f"{form}: " in out for form in FORMS)
+    assert "en (English), th (Thai), ja (Japanese), lo (Lao)" in out
+    assert _run("--help") == 0
+    out, _ = _said(capsys)
+    assert all(f"python -m evaluation {name} --help" in out for name in COMMANDS)
+    assert _run("erase") == 1
+
+
+def test_plans_and_verdicts_need_no_torch(case: Path) -> None:
+    code = (
+        "import sys\nfrom evaluation.__main__ import main\n"
+        "status = main(sys.argv[1:])\nassert 'torch' not in sys.modules\nsys.exit(status)"
+    )
+    given = ["compare", str(case / "before"), str(case / "after")]
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, *given], cwd=root, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
