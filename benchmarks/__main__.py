@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("editing", "growth", "gpu_editing", "unlearning")
+BENCHES = ("editing", "growth", "gpu_editing", "unlearning", "evaluation")
 
 
 def main() -> int:
