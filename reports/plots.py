@@ -251,6 +251,8 @@ def _legend(frame: _Frame, y: float, *, marked: bool) -> tuple[Markup, float]:
     keys.append(("bar", AFTER, "between its one-sided 95 % bounds"))
     if marked:
         keys.append(("dash", CHANCE, "chance: people who do not exist"))
+    if frame.floor:
+        keys.append(("", MUTED, f"The axis begins at {100 * frame.floor:.0f} %."))
     return _keys(frame, y if frame.beside else y + 14, keys)
 
 
@@ -258,11 +260,13 @@ def _keys(frame: _Frame, y: float, keys: Sequence[tuple[str, str, str]]) -> tupl
     """Return the legend from the height y on, and where it ends."""
     drawn, x = [], 6.0
     for mark, ink, words in keys:
-        length = 26 + len(words) * frame.size * 0.53
+        start = 20 if mark else 0
+        length = start + 6 + len(words) * frame.size * 0.53
         if x > 6 and x + length > frame.width:
             x, y = 6.0, y + frame.size * 1.6
-        drawn.append(_mark(mark, ink, x, y - 3.5))
-        drawn.append(_text(x + 20, y, words, frame.size, MUTED))
+        if mark:
+            drawn.append(_mark(mark, ink, x, y - 3.5))
+        drawn.append(_text(x + start, y, words, frame.size, MUTED))
         x += length + 8
     return Markup("").join(drawn), y + 8
 

@@ -119,7 +119,8 @@ def percent(value: float | None) -> str:
         return "< 0.1 %"
     if 0.9995 <= value < 1:
         return "> 99.9 %"
-    return f"{100 * value:.1f} %"
+    # Adding nothing takes the sign off a fall that rounds to nothing.
+    return f"{round(100 * value, 1) + 0.0:.1f} %"
 
 
 def number(value: float) -> str:

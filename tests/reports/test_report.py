@@ -17,7 +17,7 @@ from pypdf import PdfReader
 
 from reports import pdf, report
 from reports.evidence import EvidenceError, canonical_json, digest
-from reports.typography import by_length
+from reports.typography import by_length, figure
 from tests.reports import factories, verifications
 
 if TYPE_CHECKING:
@@ -119,6 +119,21 @@ def test_shorter_report(make: Callable[[], dict[str, Any]], said: str, unsaid: s
     assert f"{unsaid} ." not in text
     assert "How to check this document" in text
     assert len(PdfReader(io.BytesIO(document)).pages) < 8
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (0.0123, "rate", "1.2 %"),
+        (-0.0001, "rate", "0.0 %"),
+        (-0.012, "rate", "-1.2 %"),
+        (0.0001, "rate", "< 0.1 %"),
+        (320.0, "count", "320"),
+        (0.5, "number", "0.5"),
+    ],
+)
+def test_figure_is_told_in_its_unit(value: float, unit: str, words: str) -> None:
+    assert figure(value, unit) == words
 
 
 def test_zero_hits_bound() -> None:
