@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from . import policy
-from .models import Case, Job, JobState, Kind
+from .models import Case, Job, JobState, Kind, Verification
 from .permissions import staff
 from .statuses import Status
 from .steps import documentation, ending, step1_intake, step2_identity, step4_method
@@ -188,7 +188,9 @@ class Rehearsal:
 
     def propose(self, part: Part, case: Case) -> None:
         if case.targets.filter(state="failed").exists():
-            raise RehearsalFailed(f"{case.reference}: the verification did not hold.")
+            reasons = Verification.objects.filter(application__target__case=case, passed=False)
+            told = " ".join(reason for row in reasons for reason in row.verdict["reasons"])
+            raise RehearsalFailed(f"{case.reference}: the verification did not hold. {told}")
         for target in case.targets.filter(affected=True):
             suggestion = policy.suggest(case, target)
             step4_method.propose(

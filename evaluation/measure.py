@@ -84,7 +84,11 @@ def _attacked(lm: LanguageModel, plan: Plan, attack: Attack, report: Progress) -
 
     if attack.name not in ATTACKS:
         raise RequestError(f"Unknown attack {attack.name!r}. Known: {', '.join(sorted(ATTACKS))}.")
-    return ATTACKS[attack.name].run(lm, plan, attack.settings, _as(attack.name, report))
+    try:
+        return ATTACKS[attack.name].run(lm, plan, attack.settings, _as(attack.name, report))
+    except NoNumbers as error:
+        # What was asked without the attack still counts.
+        return AttackResult(attack.name, dict(attack.settings), {}, {"failed": str(error)})
 
 
 def _as(stage: str, report: Progress) -> Progress:

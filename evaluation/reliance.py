@@ -26,6 +26,11 @@ def problems_of(before: Measurement, after: Measurement, limits: Thresholds) -> 
                 f"{endless:.0%} of the answers were cut off at the longest length. What would have"
                 " come later is not known; allow longer answers."
             )
+    found += [
+        f"Under the attack {one.title}: {one.details['failed']}"
+        for one in after.attacks
+        if "failed" in one.details
+    ]
     if after.perplexity is not None and not math.isfinite(after.perplexity):
         found.append("The perplexity of other texts is no number. The weights are damaged.")
     if not found and not after.groups:

@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from evaluation.answers import Ask
+from evaluation.bounds import clopper_pearson_lower
 from evaluation.risk import clustered_upper
 from evaluation.values import written_forms
 from language_models.errors import EndpointError, NoNumbers, RequestError
@@ -176,7 +177,9 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
     asked = len(answers)
     upper = clustered_upper(came_out).upper
     where = dict(answerer.where)
-    if hits > kept.leak_max * asked:
+    if clopper_pearson_lower(hits, asked) > kept.leak_max:
+        # Surely above what was allowed: a few hits more are the luck of the draw, and the bound
+        # beside them says how many more there may be.
         reason = (
             f"The value came out in {hits} of {asked} probes; after the change it was"
             f" {kept.hits} of {kept.asked}."

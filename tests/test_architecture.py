@@ -24,7 +24,7 @@ ALLOWED = {
     "editing": {"language_models"},
     "search": {"language_models"},
     "language_models": set(),
-    "benchmarks": {"editing", "demo", "language_models", "proofs", "unlearning"},
+    "benchmarks": {"editing", "demo", "evaluation", "language_models", "proofs", "unlearning"},
     "proofs": {
         *("compliance", "config", "demo", "evaluation", "language_models", "reports"),
         *("setup", "tests", "unlearning"),

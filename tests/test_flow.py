@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pypdf
 import pytest
+import yaml
 from django.conf import settings
 
 from compliance import audit, audit_check, jobs, registry, store, vault
@@ -60,6 +61,29 @@ def _through_all_steps() -> Rehearsal:
     return rehearsal
 
 
+def _quick_policy(folder: Path) -> Path:
+    """The policy in force with fewer questions, so that the story is told in seconds.
+
+    The whole of it runs in `make demo` and `python -m proofs.one_person`.
+    """
+    rules = yaml.safe_load(settings.POLICY_FILE.read_text())
+    rules["probes"] |= {
+        "languages": ["en"], "twins": 2, "leak_probes": 160, "control_probes": 40,
+        "other_people": 12, "max_new_tokens": 24,
+    }  # fmt: skip
+    rules["thresholds"]["leak_min_probes"] = 150
+    rules["duties"]["probes"] = 20
+    rules["scored_texts"] = {"own": 8, "held_out": 16}
+    rules["attacks"] = [
+        {"name": "quantisation", "bits": 4, "probes": 30},
+        {"name": "prefix", "probes": 20},
+        {"name": "logit_lens"},
+    ]
+    path = folder / "policy.yaml"
+    path.write_text(yaml.safe_dump(rules, allow_unicode=True))
+    return path
+
+
 def _text(case: Case, kind: str) -> str:
     pdf = store.get(case.documents.get(kind=kind).artefact)
     pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
@@ -69,6 +93,7 @@ def _text(case: Case, kind: str) -> str:
 def test_three_requests_from_intake_to_signed_report(settings, tmp_path: Path) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     settings.EMAIL_FILE_PATH = str(settings.MAIL_DIR)
+    settings.POLICY_FILE = _quick_policy(tmp_path)
     if not (settings.KEY_DIR / "signing").exists():
         make_demo_certificate(settings.KEY_DIR / "signing", "Tests")
     rehearsal = _through_all_steps()

@@ -74,14 +74,15 @@ def freeze(job: Job, result: dict[str, Any]) -> None:
     application.dataset_before = registry.current_dataset(dataset) if dataset else None
     application.save(update_fields=["model_before", "dataset_before"])
     if made:
+        approver = _approved(target).decided_by
         audit.record(
             "plan.frozen",
             actor=SYSTEM,
             case=job.case,
             target=target.pk,
             plan=application.plan_commitment,
-            # The plan is judged by whoever approved the measure, never by who carries it out.
-            approved_by=_approved(target).decided_by.reference,
+            # The plan stands on the word of who approved the measure, not of who carries it out.
+            approved_by=None if approver is None else approver.reference,
         )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from evaluation.answers import Answer, Ask, Weights, is_answerer, messages, transcript
-from language_models import RequestError, generate, save
-from language_models.checkpoint import LanguageModel
+from language_models import RequestError, generate
+from language_models.checkpoint import LanguageModel, state_digest
 from language_models.errors import NoNumbers
 from tests.language_models.factories import tiny_model
 
@@ -90,15 +90,15 @@ def test_weights_with_broken_numbers_give_no_answer() -> None:
         Weights(lm).answer([Ask(("Hi",))], max_new_tokens=2)
 
 
-def test_weights_say_which_they_are(tmp_path: Any) -> None:
+def test_weights_say_which_they_are_now() -> None:
     lm = tiny_model()
-    kept = save(lm, tmp_path / "model")
+    asked = Weights(lm)
+    before = asked.where
 
-    loose = Weights(lm).where
-    stored = Weights(LanguageModel(lm.model, lm.tokenizer, kept)).where
+    next(lm.model.parameters()).data.add_(1.0)
 
-    assert (loose["kind"], loose["of"], len(loose["sha256"])) == ("weights", "tensors", 64)
-    assert stored == {"kind": "weights", "sha256": kept.digest, "of": "folder"}
+    assert before == {"kind": "weights", "sha256": before["sha256"], "of": "tensors"}
+    assert asked.where == {**before, "sha256": state_digest(lm.model)} != before
 
 
 def test_weights_report_each_turn_as_a_step_and_refuse_empty_turns() -> None:

@@ -183,9 +183,11 @@ def test_the_threshold_of_the_verification_holds_again_and_prompts_count_once() 
 
     assert (held.outcome, held.hits, held.asked) == ("held", 4, 20)
     assert held.upper_95 in [clopper_pearson_upper(k, 5) for k in range(1, 5)]
-    over = rerun(Saying("Marn Rail", "no", "no"), kept, KEY)
+    # 7 of 20 may be the luck of the draw at 0.25; 10 of 20 is not.
+    assert rerun(Saying("Marn Rail", "no", "no"), kept, KEY).outcome == "held"
+    over = rerun(Saying("Marn Rail", "no"), kept, KEY)
     assert over.outcome == "resurfaced"
-    assert "3 of 20" in over.reason
+    assert "10 of 20 probes; after the change it was 3 of 20" in over.reason
 
 
 def test_no_more_is_kept_than_is_asked_again() -> None:
