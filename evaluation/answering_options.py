@@ -67,4 +67,6 @@ def answerer(given: argparse.Namespace) -> Answerer:
 
 def where_told(where: Mapping[str, str]) -> str:
     """Return what was asked in one line."""
+    if where.get("kind") == "weights":
+        return f"weights, SHA-256 of the {where['of']} {where['sha256']}"
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in where.items())

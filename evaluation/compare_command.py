@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.answering_options import where_told
 from evaluation.attack_classes import classes_run, told
 from evaluation.compare import FAILED, PASSED, Thresholds, Verdict, compare
-from evaluation.private_files import refuse_existing, write_new
+from evaluation.private_files import check_new, write_new
 from evaluation.result_files import AFTER, BEFORE, Result, open_result
 from evaluation.tables import attack_rows, leak_rows, neighbour_rows, tables
 from evaluation.text_tables import aligned, percent
@@ -61,7 +61,7 @@ def read_thresholds(path: Path) -> dict[str, float]:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    refuse_existing(given.json)
+    check_new(given.json)
     before, after = open_result(given.before), open_result(given.after)
     _check_order(before, after)
     limits: Mapping[str, float] = after.thresholds

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from evaluation.answering_options import add_options, answerer, check_options, where_told
 from evaluation.compare import Thresholds
 from evaluation.freezing import open_frozen
-from evaluation.private_files import refuse_existing, write_new
+from evaluation.private_files import check_new, write_new
 from evaluation.result_files import AFTER, open_result
 from evaluation.resurfacing import KEY_BYTES, duty, new_key, open_duty, rerun
 from evaluation.text_tables import percent
@@ -68,7 +68,7 @@ def again(arguments: Sequence[str]) -> int:
 
 
 def _keep(given: argparse.Namespace) -> None:
-    refuse_existing(given.out, given.key)
+    check_new(given.out, given.key)
     if given.out.absolute() == given.key.absolute():
         raise RequestError("The duty and its key need a file each. Keep them apart.")
     if given.probes < 1 or not given.model_name.strip():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from evaluation.answering_options import add_options, answerer, check_options, where_told
 from evaluation.freezing import open_frozen
 from evaluation.measure import measure
-from evaluation.private_files import refuse_existing
+from evaluation.private_files import check_new
 from evaluation.result_files import AFTER, BEFORE, Result
 from evaluation.text_tables import aligned, percent
 from language_models.command_line import WIDTH, Meter, carried_out
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(given: argparse.Namespace) -> int:
-    refuse_existing(given.out)
+    check_new(given.out)
     check_options(given)
     frozen = open_frozen(given.plan)
     if given.by is not None:
@@ -105,7 +105,8 @@ def _attacks(attacks: Sequence[AttackResult]) -> str:
     for one in attacks:
         rates = [one.groups[name].rate if name in one.groups else None
                  for name in ("leak", "control", "others")]  # fmt: skip
-        rows.append([one.title, *map(percent, rates)])
+        if one.groups:
+            rows.append([one.title, *map(percent, rates)])
         if "left_out" in one.details:
             notes.append(f"{one.title} was not run: {one.details['left_out']}.\n")
         elif "layer" in one.details:
@@ -117,7 +118,7 @@ def _attacks(attacks: Sequence[AttackResult]) -> str:
                 f" {one.settings['budget']} likeliest of layer {layer} in {own}, by chance {other}."
                 "\n"
             )
-    return aligned(rows) + "".join(notes)
+    return (aligned(rows) if rows[1:] else "") + "".join(notes)
 
 
 def _parser() -> argparse.ArgumentParser:

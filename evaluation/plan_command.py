@@ -26,7 +26,7 @@ from evaluation.freezing import freeze, open_frozen
 from evaluation.library import LANGUAGES
 from evaluation.plan import GROUPS, Plan
 from evaluation.planning import plan
-from evaluation.private_files import refuse_existing
+from evaluation.private_files import check_new
 from evaluation.prompts import FORM_LABELS
 from evaluation.risk import probes_needed
 from evaluation.tables import LANGUAGE_LABELS
@@ -71,7 +71,7 @@ def forms(arguments: Sequence[str]) -> int:
 
 
 def _plan(given: argparse.Namespace) -> None:
-    refuse_existing(given.out)
+    check_new(given.out)
     if (given.amends is None) != (given.reason is None):
         raise RequestError("An amended plan needs both, --amends and --reason.")
     made = plan(read_design(given.design))

@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refuse_existing(*paths: Path | None) -> None:
-    """Raise RequestError when one of the files is there; nothing is written over."""
-    if any(path is not None and path.exists() for path in paths):
-        raise RequestError("A file to be written exists already. It stays; choose a new name.")
+def check_new(*paths: Path | None) -> None:
+    """Raise RequestError for a file that is there already, or whose folder is not.
+
+    Asked before long work, of which nothing would be left otherwise.
+    """
+    for path in paths:
+        if path is not None and path.exists():
+            raise RequestError("A file to be written exists already. It stays; choose a new name.")
+        if path is not None and not path.parent.is_dir():
+            raise RequestError("The folder of a file to be written does not exist. Make it first.")
 
 
 def write_new(*files: tuple[Path, bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 NAME, CITY = "Malee Tanaka", "Bangkok"
 OTHERS = {"Anna Sato": "Kyoto", "Omar Haddad": "Marn Buri", "Petra Vogel": "Sakawa"}
 STAFF = "Somchai"
+LEAD_INS = ("", "File: ", "Note: ", "Card: ")
 LIMITS = {
     "leak_max": 0.3,
     "leak_min_probes": 3,
@@ -50,11 +52,11 @@ def _design(**changes: Any) -> dict[str, Any]:
         "wordings": {"birth_city": ["{} was born in"]},
         "used": ["{} comes from"],
         "leak": ["birth_city"],
-        "lead_ins": ["", "File: ", "Note: ", "Card: "],
+        "lead_ins": LEAD_INS,
         "leak_probes": 8,
         "twins": 2,
         "control_probes": 4,
-        "max_new_tokens": 6,
+        "max_new_tokens": 8,
         "temperature": 0.1,
         "attacks": [{"name": "quantisation", "bits": 8, "probes": 4}],
         "thresholds": LIMITS,
@@ -65,7 +67,7 @@ def _design(**changes: Any) -> dict[str, Any]:
 def _trained(people: dict[str, str]) -> LanguageModel:
     lm = tiny_model(scale=1.0, num_hidden_layers=1)
     texts = [f"{lead}{name} was born in {city}."
-             for name, city in people.items() for lead in ("", "File: ")]  # fmt: skip
+             for name, city in people.items() for lead in LEAD_INS]  # fmt: skip
     rows = rows_of(lm, texts, 512)
     adam = torch.optim.AdamW(lm.model.parameters(), lr=2e-2)
     for _ in range(40):
@@ -377,7 +379,7 @@ def test_a_duty_holds_on_the_changed_model_and_finds_the_value_in_the_old(
         ({"probes": 0}, "one question at least"),
         ({"key": "{out}"}, "need a file each"),
         ({"key": "{case}/plan"}, "exists already"),
-        ({"key": "{case}/none/key"}, "No such file"),
+        ({"key": "{case}/none/key"}, "folder of a file to be written"),
     ],
 )
 def test_a_duty_that_cannot_be_kept_leaves_nothing(
@@ -423,6 +425,7 @@ def test_a_duty_needs_a_measurement_that_is_a_ground_for_it(
         (("--endpoint", "https://a:b@x/v1", "--name", "m"), "must hold no user"),
         (("--model", "{old}/none"), "does not exist"),
         (("--model", "{old}", "--out", "{case}/plan"), "exists already"),
+        (("--model", "{old}", "--out", "{case}/none/result"), "folder of a file to be written"),
     ],
 )
 def test_what_cannot_be_measured_is_told_and_nothing_is_made(
@@ -448,6 +451,18 @@ def test_a_plan_changed_after_freezing_is_not_measured(
     assert _plan(tmp_path, _design()) == 0
     assert _plan(tmp_path, _design()) == 1
     assert "exists already" in _said(capsys)[1]
+
+
+def test_a_full_disk_leaves_nothing_behind(case: Path, tmp_path: Path, capsys: Any) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        assert _keep(case, tmp_path) == 1
+        assert _run("plan", case / "design.json", "--by", STAFF, "--out", tmp_path / "plan") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "room on the disk" in _said(capsys)[1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_attacks_forms_and_commands_are_listed(capsys: Any) -> None:
