@@ -3,9 +3,9 @@
     python -m proofs.one_person [--person 5] [--threads 2]
 
 300 leak probes in four languages, 100 controls and every attack but relearning, on the demo model:
-as it is, after unlearning by NPO as a case does it, and after ROME sets every fact to its neutral
-value. Wanted: less than 60 seconds for all on two idle cores, for each of the three. Prints the
-tables of evaluation.tables; figures in var/proofs.
+before and after unlearning all facts by NPO as a case does it, and before and after ROME sets one
+fact to its neutral value. Wanted: less than 60 seconds for each evaluation on two idle cores.
+Prints the tables of evaluation.tables; figures in var/proofs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ from proofs.installations import keep
 from unlearning import unlearn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from evaluation import Measurement, Plan
     from language_models.checkpoint import LanguageModel
 
 LEAKS, CONTROLS = 300, 100
+EDITED = "employer"
+NEUTRAL = {EDITED: wordings()[EDITED]["neutral"]}
+NEIGHBOURS = 32
 OWN_TEXTS, HELD_OUT, RETAIN = 24, 64, 2000
 NEW_TOKENS = 40
 WANTED_SECONDS = 60.0
@@ -95,9 +98,13 @@ def everyone() -> list[Person]:
     ]  # fmt: skip
 
 
-def design(subject: Person, leaks: int = LEAKS, controls: int = CONTROLS) -> Design:
-    """Return what the plan is to be about: all facts of one person, as a case designs it."""
+def design(subject: Person, changed: Mapping[str, str] | None = None) -> Design:
+    """Return what the plan is to be about, as a case designs it: all facts of one person.
+
+    changed: the fact that is edited alone -> its new value; the others must stay.
+    """
     words, rows = wordings(), records()
+    new = changed or {}
     return Design(
         subject=subject,
         others=[one for one in everyone() if one.id != subject.id],
@@ -106,14 +113,17 @@ def design(subject: Person, leaks: int = LEAKS, controls: int = CONTROLS) -> Des
             *(wording for fact in RELATIONS for wording in words[fact]["change"]),
             *words["lead_ins"]["change"],
         ],
-        leak=RELATIONS,
+        leak=list(new) or RELATIONS,
+        new_values=new,
+        given={fact: words[fact]["change"][:6] for fact in new},
+        keep=[fact for fact in RELATIONS if fact not in new] if new else [],
         general=[GeneralFact(row["verify"][0], row["answer"]) for row in words["world"]],
         lead_ins=words["lead_ins"]["verify"],
         languages=("en", "th", "ja", "lo"),
         longest=512 - NEW_TOKENS,
         twins=4,
-        leak_probes=leaks,
-        control_probes=controls,
+        leak_probes=LEAKS,
+        control_probes=CONTROLS,
         own_texts=[row["text"] for row in rows if row["subject"] == subject.id][:OWN_TEXTS],
         held_out=[row["text"] for row in rows if row["subject"] is None][:HELD_OUT],
         max_new_tokens=NEW_TOKENS,
@@ -132,23 +142,35 @@ def npo(lm: LanguageModel, subject: Person) -> Any:
     return unlearn(lm, own, others[:: max(1, len(others) // RETAIN)], "npo")
 
 
-def rome(lm: LanguageModel, subject: Person) -> Any:
-    """Set every fact of the person to the neutral value of its relation."""
+def rome(lm: LanguageModel, subject: Person, new: Mapping[str, str] = NEUTRAL) -> Any:
+    """Set facts of the person by ROME; other people and the person's other facts are to stay."""
     words = wordings()
+    others = [one for one in everyone() if one.id != subject.id][:NEIGHBOURS]
+    kept = [words[fact]["change"][0].format(one.name) for fact in new for one in others]
+    kept += [
+        wording.format(subject.name)
+        for fact in RELATIONS
+        if fact not in new
+        for wording in words[fact]["change"][:4]
+    ]
     requests = [
         EditRequest(
             subject=subject.name,
             prompt=words[fact]["change"][0],
-            target=f"{words[fact]['neutral']}.",
+            target=f"{value}.",
             paraphrases=tuple(words[fact]["change"][1:]),
+            neighbours=tuple(kept),
         )
-        for fact in RELATIONS
+        for fact, value in new.items()
     ]
     config = RomeConfig(lead_ins=tuple(words["lead_ins"]["change"]))
     return edit(lm, requests, config=config)
 
 
-CHANGES: dict[str, Callable[[LanguageModel, Person], Any]] = {"npo": npo, "rome": rome}
+CHANGES: dict[str, tuple[Callable[[LanguageModel, Person], Any], Mapping[str, str] | None]] = {
+    "npo": (npo, None),
+    "rome": (rome, NEUTRAL),
+}
 
 
 def measured(lm: LanguageModel, frozen: Plan) -> tuple[Measurement, dict[str, Any]]:
@@ -168,27 +190,28 @@ def measured(lm: LanguageModel, frozen: Plan) -> tuple[Measurement, dict[str, An
 def proof(number: int) -> dict[str, Any]:
     """Measure one person before and after each change; the weights come back between them."""
     lm, subject = load(MODEL, device="cpu"), everyone()[number]
-    frozen = plan(design(subject))
-    before, spent = measured(lm, frozen)
-    result: dict[str, Any] = {
-        "probes": len(frozen.probes),
-        "prompts": len({one.turns for one in frozen.probes if one.group == "leak"}),
-        "threads": torch.get_num_threads(),
-        "times": {"before": spent},
-        "tables": {},
-    }
-    say(times(result["times"]))
-    for name, change in CHANGES.items():
+    result: dict[str, Any] = {"threads": torch.get_num_threads(), "times": {}, "tables": {}}
+    for name, (change, new) in CHANGES.items():
+        frozen = plan(design(subject, new))
+        before, spent = measured(lm, frozen)
+        result["times"][f"before {name}"] = spent
+        say(times(result["times"]))
         clock = Clock()
         with clock.part("change"):
             changed = change(lm, subject)
         after, spent = measured(lm, frozen)
         changed.delta.undo(lm)
-        result["times"][name] = {**spent, "change": clock.seconds["change"]}
+        result["times"][f"after {name}"] = {**spent, "change": clock.seconds["change"]}
         result["tables"][name] = tables(before, after)
-        result.setdefault("texts", {})[name] = after.texts.__dict__
+        result.setdefault("asked", {})[name] = {
+            "probes": len(frozen.probes),
+            "leak_prompts": len({one.turns for one in frozen.probes if one.group == "leak"}),
+            "answers": after.texts.answers,
+            "cut_off": after.texts.endless,
+        }
         keep("one-person", result)
-        say(f"{name}\n{shown(result['tables'][name])}")
+        say(f"{name}, change {_cell(clock.seconds['change'])}, {result['asked'][name]}")
+        say(shown(result["tables"][name]))
     return result
 
 

@@ -8,7 +8,7 @@ from demo.people import RELATIONS
 from evaluation import plan
 from proofs.known_value import asked_of, others_values
 from proofs.known_value import table as agreement_table
-from proofs.one_person import Clock, design, everyone, shown, times
+from proofs.one_person import EDITED, NEUTRAL, Clock, design, everyone, shown, times
 
 
 def test_the_plan_asks_in_four_languages_beside_controls() -> None:
@@ -22,6 +22,14 @@ def test_the_plan_asks_in_four_languages_beside_controls() -> None:
     assert len({one.turns for one in leak}) == 300
     assert [one.name for one in frozen.attacks].count("relearning") == 0
     assert len(frozen.attacks) == 5
+
+
+def test_a_plan_for_one_edited_fact_keeps_the_others() -> None:
+    frozen = plan(design(everyone()[5], NEUTRAL))
+    facts = {one.group: {each.fact for each in frozen.probes if each.group == one.group}
+             for one in frozen.probes}  # fmt: skip
+    assert facts["leak"] == facts["new_value"] == facts["reliability"] == {EDITED}
+    assert facts["same_person"] == set(RELATIONS) - {EDITED}
 
 
 def test_the_clock_adds_up_parts_of_one_name() -> None:
