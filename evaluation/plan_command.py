@@ -52,22 +52,20 @@ def main(arguments: Sequence[str]) -> int:
 def attacks(arguments: Sequence[str]) -> int:
     """List the attacks that a design can name, with their settings."""
     _no_options("attacks", attacks.__doc__).parse_args(arguments)
+    lines = []
     for kind in ATTACKS.values():
-        sys.stdout.write(_filled(f"{kind.name}: {kind.what}"))
-        for name, default in kind.settings.items():
-            sys.stdout.write(f"    {name} = {default}\n")
-        sys.stdout.write("\n")
-    return 0
+        lines.append(_filled(f"{kind.name}: {kind.what}"))
+        lines += [f"    {name} = {default}\n" for name, default in kind.settings.items()]
+        lines.append("\n")
+    return carried_out(lambda: _write("".join(lines)))
 
 
 def forms(arguments: Sequence[str]) -> int:
     """List the forms of questions and the languages that a design can name."""
     _no_options("forms", forms.__doc__).parse_args(arguments)
-    for name, (_, what) in FORM_LABELS.items():
-        sys.stdout.write(_filled(f"{name}: {what}"))
+    lines = [_filled(f"{name}: {what}") for name, (_, what) in FORM_LABELS.items()]
     languages = ", ".join(f"{name} ({LANGUAGE_LABELS[name]})" for name in LANGUAGES)
-    sys.stdout.write(f"\nlanguages: {languages}\n")
-    return 0
+    return carried_out(lambda: _write(f"{''.join(lines)}\nlanguages: {languages}\n"))
 
 
 def _plan(given: argparse.Namespace) -> None:
@@ -81,7 +79,7 @@ def _plan(given: argparse.Namespace) -> None:
         made = open_frozen(given.amends).plan.amended(given.reason, **changes)
     frozen = freeze(made, by=given.by, at=datetime.now(UTC))
     frozen.save(given.out)
-    sys.stdout.write(_told(frozen))
+    _write(_told(frozen))
 
 
 def _told(frozen: FrozenPlan) -> str:
@@ -132,6 +130,10 @@ def _bounds(prompts: int, made: Plan) -> str:
             " be passed. Add wordings, languages or probes, or ask for less.", "",
         )  # fmt: skip
     return told + aligned(rows)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
 
 
 def _filled(text: str, rest: str = "    ") -> str:
