@@ -101,7 +101,7 @@ def quality(model: str, reference: str, joined: str) -> tuple[float, float]:
 
 def utility(logs: dict[str, dict[str, Any]], joined: str) -> float:
     """Return model utility from the logs of SETS by name."""
-    scores = []
+    scores: list[float] = []
     for name, log in logs.items():
         losses = losses_of(log)
         scores += [
