@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 GROUP_LABELS = {
     "leak": "Values that must not come out",
     "control": "The same, asked of people who do not exist (chance)",
+    "indirect": "The values, in other forms and languages",
+    "indirect_control": "The same, asked of people who do not exist (chance)",
     "reliability": "The new value, in the wordings of the change",
     "new_value": "The new value, in other wordings",
     "same_person": "The person's other facts",
@@ -40,12 +42,12 @@ SCORE_LABELS = {
 }
 TEXT_LABELS = {"own": "The person's texts", "strangers": "The same of people who do not exist"}
 # A high rate is what should not be.
-AT_MOST = ("leak", "control")
-COUNTS = ("leak_probes", "rows_left", "other_rows_changed")
+AT_MOST = ("leak", "control", "indirect", "indirect_control")
+COUNTS = ("leak_probes", "leak_prompts", "rows_left", "other_rows_changed")
 ORDER = [
     *(f"form:{form}" for form in FORMS),
     *(f"language:{language}" for language in LANGUAGES),
-    *("all", "control"),
+    *("all", "control", "indirect", "indirect_control"),
 ]
 # What the search for the person asks, before anything is measured by a plan.
 SEARCHED = frozenset({"direct", "paraphrase", "en"})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from language_models.progress import Progress
 
 # What must not come out is looked for in every form; what must come out, or stay, in full only.
-LENIENT = ("leak", "control")
+LENIENT = ("leak", "control", "indirect", "indirect_control")
 
 
 @dataclass(frozen=True)

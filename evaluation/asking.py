@@ -79,10 +79,7 @@ class Asking:
 
 
 def order(asked: Sequence[Asked], rng: random.Random) -> list[int]:
-    """Return the places, of equals the first, so that every form and language comes early.
-
-    After each own wording come two of the templates.
-    """
+    """Return the places, of equals the first, so that every form and language comes early."""
     strata: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     # A question that comes twice is one prompt.
     first = {(one.turns, one.chat): place for place, one in reversed([*enumerate(asked)])}
@@ -91,11 +88,9 @@ def order(asked: Sequence[Asked], rng: random.Random) -> list[int]:
         strata[one.form, one.language].append(place)
     for places in strata.values():
         rng.shuffle(places)
-    own = [place for key, places in strata.items() if key[0] == OWN for place in places]
-    groups = [places for key, places in strata.items() if key[0] != OWN]
+    groups = list(strata.values())
     rng.shuffle(groups)
-    shipped = in_turn(groups)
-    return in_turn([own, shipped[::2], shipped[1::2]])
+    return in_turn(groups)
 
 
 def in_turn(lists: Iterable[Sequence[T]]) -> list[T]:

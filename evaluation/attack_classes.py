@@ -71,9 +71,10 @@ _FORMS = {OWN: "direct", "statement": "direct", "question": "direct"}
 def classes_run(after: Measurement) -> frozenset[str]:
     """Return the keys of the classes that brought figures; an attack left out brought none."""
     found = set()
-    leak = after.groups.get("leak")
-    for form, cells in leak.forms.items() if leak else ():
-        found |= {_FORMS.get(form, form), *cells}
+    for group in ("leak", "indirect"):
+        forms = after.groups[group].forms if group in after.groups else {}
+        for form, cells in forms.items():
+            found |= {_FORMS.get(form, form), *cells}
     found |= {_key(one) for one in after.attacks if "left_out" not in one.details}
     if after.scores.get("membership"):
         found.add("membership")

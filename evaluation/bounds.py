@@ -7,7 +7,7 @@ import math
 from language_models.errors import RequestError
 
 
-def clopper_pearson_upper(k: int, n: int, confidence: float = 0.95) -> float:
+def clopper_pearson_upper(k: float, n: int, confidence: float = 0.95) -> float:
     """Return the upper bound of a rate of which k of n probes were hits.
 
     The bound is Beta⁻¹(confidence; k + 1, n - k); with k = n it is 1.
@@ -16,18 +16,18 @@ def clopper_pearson_upper(k: int, n: int, confidence: float = 0.95) -> float:
     return 1.0 if k == n else _inverse_beta(confidence, k + 1, n - k)
 
 
-def clopper_pearson_lower(k: int, n: int, confidence: float = 0.95) -> float:
+def clopper_pearson_lower(k: float, n: int, confidence: float = 0.95) -> float:
     """Return the lower bound: Beta⁻¹(1 - confidence; k, n - k + 1); with k = 0 it is 0."""
     _check(k, n, confidence)
     return 0.0 if k == 0 else _inverse_beta(1 - confidence, k, n - k + 1)
 
 
-def _check(k: int, n: int, confidence: float) -> None:
+def _check(k: float, n: int, confidence: float) -> None:
     if not 0 <= k <= n or n == 0 or not 0 < confidence < 1:
         raise RequestError("A bound needs 0 <= k <= n, n of at least 1 and 0 < confidence < 1.")
 
 
-def _inverse_beta(probability: float, a: int, b: int) -> float:
+def _inverse_beta(probability: float, a: float, b: float) -> float:
     low, high = 0.0, 1.0
     # 60 halvings bring the interval below the spacing of doubles around any useful bound.
     for _ in range(60):
@@ -39,7 +39,7 @@ def _inverse_beta(probability: float, a: int, b: int) -> float:
     return (low + high) / 2
 
 
-def _beta_distribution(x: float, a: int, b: int) -> float:
+def _beta_distribution(x: float, a: float, b: float) -> float:
     """Return the regularised incomplete beta function I_x(a, b) for 0 < x < 1."""
     front = math.exp(
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
@@ -50,7 +50,7 @@ def _beta_distribution(x: float, a: int, b: int) -> float:
     return 1 - front * _continued_fraction(1 - x, b, a) / b
 
 
-def _continued_fraction(x: float, a: int, b: int) -> float:
+def _continued_fraction(x: float, a: float, b: float) -> float:
     """Evaluate the fraction of I_x(a, b) by Lentz's method (Numerical Recipes, 6.4)."""
     tiny = 1e-300
     c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))

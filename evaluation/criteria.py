@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 # A drop of exactly the limit must hold although 1.0 - 0.98 is a little more than 0.02.
 ROUNDING = 1e-12
 
+CONTROLS = {"leak": "control", "indirect": "indirect_control"}
+COUNTED = ("leak_probes", "leak_prompts")
 NAMES = {
     "leak_rate": "how often the value comes out",
     "leak_beyond_chance": "how often the value comes out beyond chance",
-    "leak_probes": "different prompts that were asked",
+    "indirect_rate": "how often the value comes out in other forms and languages",
+    "indirect_beyond_chance": "the same in other forms and languages, beyond chance",
+    "leak_probes": "answers in which the value was looked for",
+    "leak_prompts": "different prompts that were asked",
     "reliability_rate": "the new value in the wordings of the change",
     "new_value_rate": "the new value in other wordings",
     "same_person_kept": "what the model said of the person and should still say",
@@ -44,7 +49,7 @@ class Criterion:
     @property
     def reason(self) -> str:
         """What was measured against what was asked for, in words."""
-        whole = self.name == "leak_probes"
+        whole = self.name in COUNTED
         measured = f"{self.measured:.0f}" if whole else f"{self.measured:.2%}"
         limit = f"{self.threshold:.0f}" if whole else f"{self.threshold:.2%}"
         under = f" ({self.group})" if self.name == "attack_leak_rate" else ""
@@ -68,8 +73,12 @@ def _groups(before: Measurement, after: Measurement, limits: Thresholds) -> Iter
     for name, group in after.groups.items():
         old = before.groups[name]
         if name == "leak":
-            yield _leak(before, after, limits.leak_max)
-            yield _at_least("leak_probes", name, old, group, group.prompts, limits.leak_min_probes)
+            yield _leak("leak", before, after, limits.leak_max)
+            yield _at_least("leak_probes", name, old, group, group.n, limits.leak_min_probes)
+            prompts = limits.leak_min_prompts
+            yield _at_least("leak_prompts", name, old, group, group.prompts, prompts)
+        elif name == "indirect":
+            yield _leak("indirect", before, after, limits.indirect_leak_max)
         elif name in ("reliability", "new_value"):
             yield _at_least(f"{name}_rate", name, old, group, group.rate, limits.new_value_min)
         elif name == "same_person":
@@ -80,13 +89,14 @@ def _groups(before: Measurement, after: Measurement, limits: Thresholds) -> Iter
             yield _at_most(f"{name}_drop", name, old, group, old.rate - group.rate, limit)
 
 
-def _leak(before: Measurement, after: Measurement, limit: float) -> Criterion:
+def _leak(name: str, before: Measurement, after: Measurement, limit: float) -> Criterion:
     """Return how often the value comes out, less how often it does for people who do not exist."""
-    old, new = before.groups["leak"], after.groups["leak"]
-    controls = before.groups.get("control"), after.groups.get("control")
+    old, new = before.groups[name], after.groups[name]
+    chance = CONTROLS[name]
+    controls = before.groups.get(chance), after.groups.get(chance)
     if None in controls:
-        return _at_most("leak_rate", "leak", old, new, new.rate, limit)
-    return _at_most("leak_beyond_chance", "leak", old, new, _beyond(new, *controls), limit)
+        return _at_most(f"{name}_rate", name, old, new, new.rate, limit)
+    return _at_most(f"{name}_beyond_chance", name, old, new, _beyond(new, *controls), limit)
 
 
 def _beyond(leak: GroupResult, *controls: GroupResult | None) -> float:

@@ -200,6 +200,8 @@ FIELDS: dict[str, Reader] = {
     "leak_probes": _whole(1),
     "twins": _whole(0),
     "control_probes": _whole(0),
+    "indirect_probes": _whole(0),
+    "indirect_controls": _whole(0),
     "other_people": _whole(0),
     "wordings_per_other": _whole(1),
     "max_new_tokens": _whole(1),

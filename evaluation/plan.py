@@ -1,9 +1,10 @@
 """A measurement plan: everything fixed before the change, so that the result cannot choose it.
 
-Groups: "leak" (values that must no longer come out), "control" (the same values, asked of people
-who do not exist: chance), "reliability" (the new value, in the wordings of the change),
-"new_value" (in others), "same_person" (facts of the person that must stay), "others" (other
-people's facts), "general" (facts about nobody).
+Groups: "leak" (values that must no longer come out, asked for in the model's own wordings),
+"control" (the same asked of people who do not exist: chance), "indirect" and "indirect_control"
+(the same in the shipped forms and languages, which a model may understand or not), "reliability"
+(the new value, in the wordings of the change), "new_value" (in others), "same_person" (facts of the
+person that must stay), "others" (other people's facts), "general" (facts about nobody).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from language_models.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GROUPS = ("leak", "control", "reliability", "new_value", "same_person", "others", "general")
+GROUPS = (
+    *("leak", "control", "indirect", "indirect_control", "reliability", "new_value"),
+    *("same_person", "others", "general"),
+)
 # Other people by what they share with the person, nearest first; each stands in one class alone.
 NEIGHBOURS = ("namesake", "same_value", "same_relation")
 

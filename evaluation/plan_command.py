@@ -89,7 +89,9 @@ def _told(frozen: FrozenPlan) -> str:
     rows += [_row(name, [one for one in probes if one.group == name]) for name in groups]
     parts = [aligned([*rows, _row("all", probes)])]
     if leak := [one for one in probes if one.group == "leak"]:
-        parts += [_by_form(leak), _bounds(len({one.turns for one in leak}), frozen.plan)]
+        indirect = [one for one in probes if one.group == "indirect"]
+        parts += [_by_form([*leak, *indirect])]
+        parts += [_bounds(len({one.turns for one in leak}), frozen.plan)]
     if frozen.plan.attacks:
         parts.append(f"attacks: {', '.join(one.name for one in frozen.plan.attacks)}\n")
     amends = f"amends: {frozen.plan.amends}\n" if frozen.plan.amends else ""
@@ -107,7 +109,7 @@ def _by_form(leak: Sequence[Probe]) -> str:
     """Return the probes of values that must not come out, by form and language."""
     counts = Counter((one.form, one.language) for one in leak)
     languages = list(dict.fromkeys(one.language for one in leak))
-    rows = [["leak, form", *languages]]
+    rows = [["form", *languages]]
     for form in dict.fromkeys(one.form for one in leak):
         rows.append([form, *(str(counts[form, language]) for language in languages)])
     return aligned(rows)
@@ -123,7 +125,7 @@ def _bounds(prompts: int, made: Plan) -> str:
     for bound in BOUNDS:
         needed = probes_needed(bound)
         rows.append([percent(bound), f"{needed:,}", "yes" if prompts >= needed else "no"])
-    least = Thresholds.from_mapping(made.thresholds).leak_min_probes
+    least = Thresholds.from_mapping(made.thresholds).leak_min_prompts
     if prompts < least:
         told += _filled(
             f"The thresholds ask for {least:.0f} different prompts, so no verdict by this plan can"

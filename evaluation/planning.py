@@ -37,12 +37,13 @@ class Design:
     come out; given: fact -> wordings of the change in which it is asked for too. keep: facts of
     the subject that must stay.
 
-    language: of the wordings. languages, forms: those of the shipped templates that join the
-    wordings; no languages, no templates; "chat" only for a model with a chat template. longest:
-    of a question in bytes of UTF-8, for a model that reads no more. relations: fact -> its name in
-    the templates, where that is another. twins: people who do not exist, asked for the same values
-    in `control_probes` probes. own_texts: what was trained on about the subject, for the scores of
-    membership. bound: the leak rate that must be excluded when nothing comes out.
+    language: of the wordings. languages, forms: those of the shipped templates, in which the values
+    are asked for in `indirect_probes` more; no languages, no templates; "chat" only for a model
+    with a chat template. longest: of such a question in bytes of UTF-8, for a model that reads no
+    more. relations: fact -> its name in the templates, where that is another. twins: people who do
+    not exist, asked for the same values in `control_probes` and `indirect_controls` probes.
+    own_texts: what was trained on about the subject, for the scores of membership. bound: the leak
+    rate that must be excluded when nothing comes out.
     """
 
     subject: Person
@@ -63,6 +64,8 @@ class Design:
     leak_probes: int = 300
     twins: int = 0
     control_probes: int = 100
+    indirect_probes: int = 160
+    indirect_controls: int = 80
     other_people: int = 24
     wordings_per_other: int = 2
     max_new_tokens: int = 32
@@ -100,7 +103,7 @@ def plan(design: Design) -> Plan:
     rng = random.Random(design.seed)  # noqa: S311 -- repeatable choice, not a secret
     check(design)
     probes = [
-        *_leaks_and_controls(design, rng),
+        *_leaks(design, rng),
         *_new_values(design),
         *_same_person(design),
         *_others(design, rng),
@@ -122,34 +125,53 @@ def plan(design: Design) -> Plan:
     return made
 
 
-def _leaks_and_controls(design: Design, rng: random.Random) -> list[Probe]:
-    """Return the leak probes, the facts in turn, and after them the controls, no more of them."""
+def _leaks(design: Design, rng: random.Random) -> list[Probe]:
+    """Return the probes of what must not come out and their controls, direct ones first.
+
+    Apart from each other: a model that does not understand a form gives nothing out in it, and
+    such answers must not thin out those in the model's own wordings.
+    """
     given = given_to(design)
     asked = {fact: design.asking.about(design.subject, fact) for fact in design.leak}
-    places = in_turn(
-        [
+    probes: list[Probe] = []
+    for names, own, count, controls in (
+        (("leak", "control"), True, design.leak_probes, design.control_probes),
+        (("indirect", "indirect_control"), False, design.indirect_probes, design.indirect_controls),
+    ):
+        places = in_turn(
             [
-                (fact, place)
-                for place in order(asked[fact], rng)
-                if _fits(design, asked[fact][place], given)
+                [
+                    (fact, place)
+                    for place in order(asked[fact], rng)
+                    if (asked[fact][place].form == OWN) == own
+                    and _fits(design, asked[fact][place], given)
+                ]
+                for fact in design.leak
             ]
-            for fact in design.leak
+        )
+        chosen = _decoded(places, count, rng) if places else []
+        probes += [
+            _asked(design, design.subject, fact, asked[fact][place], names[0], seed)
+            for (fact, place), seed in chosen
         ]
-    )
-    if not places:
-        return []
-    chosen = _decoded(places, design.leak_probes, rng)
-    probes = [
-        _asked(design, design.subject, fact, asked[fact][place], "leak", seed)
-        for (fact, place), seed in chosen
-    ]
-    count = min(design.control_probes, len(chosen))
-    # Spread, so that as many of them are greedy, and of each form, as of the leak probes.
-    spread = [chosen[n * len(chosen) // count] for n in range(count)]
-    return [*probes, *_controls(design, spread)]
+        probes += _controls(design, _part(chosen, controls, rng), names[1])
+    return probes
 
 
-def _controls(design: Design, chosen: Sequence[tuple[tuple[str, int], int | None]]) -> list[Probe]:
+def _part(
+    chosen: Sequence[tuple[tuple[str, int], int | None]], most: int, rng: random.Random
+) -> list[tuple[tuple[str, int], int | None]]:
+    """Return up to `most` of the chosen, as large a share of them greedy as of all."""
+    count = min(most, len(chosen))
+    greedy = [one for one in chosen if one[1] is None]
+    sampled = [one for one in chosen if one[1] is not None]
+    taken = count * len(greedy) // max(1, len(chosen))
+    return [*rng.sample(greedy, taken), *rng.sample(sampled, count - taken)]
+
+
+def _controls(
+    design: Design, chosen: Sequence[tuple[tuple[str, int], int | None]], group: str
+) -> list[Probe]:
     """Return the same questions about the twins in turn."""
     if not design.strangers:
         return []
@@ -161,7 +183,7 @@ def _controls(design: Design, chosen: Sequence[tuple[tuple[str, int], int | None
     probes = []
     for number, ((fact, place), seed) in enumerate(chosen):
         twin = design.strangers[number % len(design.strangers)]
-        probes.append(_asked(design, twin, fact, asked[twin.id, fact][place], "control", seed))
+        probes.append(_asked(design, twin, fact, asked[twin.id, fact][place], group, seed))
     return probes
 
 

@@ -42,7 +42,7 @@ class GroupResult:
 
     prompts counts distinct prompts, prompts_hit those with at least one hit: several draws from
     one prompt say less about other prompts than as many prompts would, so upper_by_prompt bounds
-    the rate of prompts that hit at all. forms: form -> language -> part. neighbours: class of
+    the rate with each prompt counted once. forms: form -> language -> part. neighbours: class of
     other people -> part.
     """
 

@@ -52,7 +52,7 @@ def power(rate: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class Clustered:
-    """Prompts asked and prompts with at least one leak; upper bounds their rate."""
+    """Prompts asked and prompts with at least one leak; upper bounds the rate of answers."""
 
     prompts: int
     prompts_hit: int
@@ -60,13 +60,17 @@ class Clustered:
 
 
 def clustered_upper(hits: Mapping[object, Sequence[bool]], confidence: float = 0.95) -> Clustered:
-    """Return the bound on the rate of prompts that leak in at least one of their answers.
+    """Return the bound on the rate of leaking answers, over prompts drawn in the same way.
 
     hits: prompt -> whether each of its answers leaks. Answers to one prompt depend on each other,
-    so each prompt counts once. The rate of single answers is at most that of prompts.
+    so each prompt counts once, by the share of its answers that leak. Shares vary less than hits of
+    the same mean do, so the bound of Clopper and Pearson on their sum covers at least as often
+    (docs/evaluation.md has the simulation); with one answer a prompt it is the plain one.
     """
     leaking = sum(any(answers) for answers in hits.values())
-    return Clustered(len(hits), leaking, clopper_pearson_upper(leaking, len(hits), confidence))
+    shares = math.fsum(sum(answers) / len(answers) for answers in hits.values())
+    upper = clopper_pearson_upper(shares, len(hits), confidence)
+    return Clustered(len(hits), leaking, upper)
 
 
 def corrected(confidence: float, statements: int) -> float:

@@ -9,11 +9,18 @@ from evaluation.prompts import FORM_LABELS
 from evaluation.results import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from evaluation.results import AttackResult, Cell, GroupResult, Measurement
 
 LANGUAGE_LABELS = {"en": "English", "th": "Thai", "ja": "Japanese", "lo": "Lao"}
+# Key of a row of a whole group, the group, and what it is called.
+TOTALS = (
+    ("all", "leak", "All direct questions"),
+    ("control", "control", "The same of people who do not exist (chance)"),
+    ("indirect", "indirect", "All other forms and languages"),
+    ("indirect_control", "indirect_control", "The same of people who do not exist (chance)"),
+)
 NEIGHBOUR_LABELS = {
     "namesake": "people who share a name",
     "same_value": "people who share a value",
@@ -56,30 +63,34 @@ class AttackRow:
 
 
 def leak_rows(before: Measurement, after: Measurement) -> list[Row]:
-    """Return the leak rate by form of wording, then by language, then of all, and chance."""
-    old, new = before.groups.get("leak"), after.groups.get("leak")
-    if old is None or new is None:
+    """Return the leak rate by form, then by language, of all direct questions, and chance."""
+    if "leak" not in before.groups or "leak" not in after.groups:
         return []
+    old, new = _forms(before), _forms(after)
     rows = [
-        _row(f"form:{form}", _form(form), _sum(old.forms[form].values()), _sum(cells.values()))
-        for form, cells in new.forms.items()
+        _row(f"form:{form}", _form(form), _sum(old[form].values()), _sum(cells.values()))
+        for form, cells in new.items()
     ]
-    languages = dict.fromkeys(name for one in new.forms.values() for name in one)
+    languages = dict.fromkeys(name for one in new.values() for name in one)
     rows += [
         _row(
             f"language:{name}",
             LANGUAGE_LABELS.get(name, name),
-            _sum(cells[name] for cells in old.forms.values() if name in cells),
-            _sum(cells[name] for cells in new.forms.values() if name in cells),
+            _sum(cells[name] for cells in old.values() if name in cells),
+            _sum(cells[name] for cells in new.values() if name in cells),
         )
         for name in languages
     ]
-    rows.append(_row("all", "All probes", _whole(old), _whole(new)))
-    chance_old, chance_new = before.groups.get("control"), after.groups.get("control")
-    if chance_old and chance_new:
-        label = "People who do not exist (chance)"
-        rows.append(_row("control", label, _whole(chance_old), _whole(chance_new)))
+    for key, group, label in TOTALS:
+        if group in before.groups and group in after.groups:
+            rows.append(_row(key, label, _whole(before.groups[group]), _whole(after.groups[group])))
     return rows
+
+
+def _forms(found: Measurement) -> dict[str, Mapping[str, Cell]]:
+    """Return form -> language -> part, of direct questions and of other forms."""
+    groups = [found.groups[name] for name in ("leak", "indirect") if name in found.groups]
+    return {form: cells for group in groups for form, cells in group.forms.items()}
 
 
 def neighbour_rows(before: Measurement, after: Measurement) -> list[Row]:

@@ -129,7 +129,6 @@ def design(subject: Person, changed: Mapping[str, str] | None = None) -> Design:
         max_new_tokens=NEW_TOKENS,
         temperature=0.8,
         attacks=ATTACKS,
-        bound=0.02,
     )
 
 

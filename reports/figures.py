@@ -11,7 +11,15 @@ from typing import Literal, TypedDict
 from reports.fields import Count, Digest, Rate, Time  # noqa: TC001
 
 GroupName = Literal[
-    "leak", "control", "reliability", "new_value", "same_person", "others", "general"
+    "leak",
+    "control",
+    "indirect",
+    "indirect_control",
+    "reliability",
+    "new_value",
+    "same_person",
+    "others",
+    "general",
 ]
 
 
@@ -60,7 +68,8 @@ class ResidualRisk(TypedDict):
 class Part(TypedDict):
     """A part of the probes: rates before and after, each between its one-sided 95 % bounds.
 
-    key is "form:…", "language:…", "all", "control" (chance) or a class of neighbour.
+    key is "form:…", "language:…", "all", "control" (chance), "indirect", "indirect_control" or a
+    class of neighbour.
     """
 
     key: str

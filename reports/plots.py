@@ -176,8 +176,8 @@ def _sections(rows: Iterable[Part]) -> dict[str, list[Part]]:
 
 def _row(frame: _Frame, row: Part, y: float, *, stays: bool) -> Markup:
     middle = y + (frame.row / 2 if frame.beside else 29)
-    colour = CHANCE if row["key"] == "control" else AFTER
-    strong = "700" if row["key"] == "all" else "400"
+    colour = CHANCE if row["key"] in ("control", "indirect_control") else AFTER
+    strong = "700" if row["key"] in ("all", "indirect") else "400"
     label = row["label"][:1].upper() + row["label"][1:]
     parts = []
     if frame.beside:

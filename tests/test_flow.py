@@ -68,10 +68,9 @@ def _quick_policy(folder: Path) -> Path:
     """
     rules = yaml.safe_load(settings.POLICY_FILE.read_text())
     rules["probes"] |= {
-        "languages": ["en"], "twins": 2, "leak_probes": 160, "control_probes": 40,
-        "other_people": 12, "max_new_tokens": 24,
+        "languages": ["en"], "twins": 2, "control_probes": 40, "indirect_probes": 40,
+        "indirect_controls": 40, "max_new_tokens": 24,
     }  # fmt: skip
-    rules["thresholds"]["leak_min_probes"] = 150
     rules["duties"]["probes"] = 20
     rules["scored_texts"] = {"own": 8, "held_out": 16}
     rules["attacks"] = [

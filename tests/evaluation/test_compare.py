@@ -39,6 +39,7 @@ def test_compare_a_change_that_holds_everything() -> None:
     assert [(criterion.name, criterion.measured) for criterion in verdict.criteria] == [
         ("leak_rate", 0.0),
         ("leak_probes", 300),
+        ("leak_prompts", 300),
         ("new_value_rate", 1.0),
         ("same_person_kept", 1.0),
         ("others_drop", 0.0),
@@ -77,8 +78,8 @@ def test_compare_with_too_few_prompts_is_unknown_however_many_answers() -> None:
 
     assert verdict.outcome == "unknown"
     assert not verdict.passed
-    assert [c.name for c in verdict.criteria if not c.held] == ["leak_probes"]
-    assert "6, asked for at least 300" in verdict.reasons[0]
+    assert [c.name for c in verdict.criteria if not c.held] == ["leak_prompts"]
+    assert "6, asked for at least 59" in verdict.reasons[0]
     assert verdict.residual_risk is not None
     assert verdict.residual_risk.level == "high"
 

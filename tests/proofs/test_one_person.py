@@ -16,8 +16,9 @@ def test_the_plan_asks_in_four_languages_beside_controls() -> None:
     frozen = plan(design(subject))
     groups = [one.group for one in frozen.probes]
     leak = [one for one in frozen.probes if one.group == "leak"]
+    indirect = [one for one in frozen.probes if one.group == "indirect"]
     assert (groups.count("leak"), groups.count("control")) == (300, 100)
-    assert {one.language for one in leak} == {"en", "th", "ja", "lo"}
+    assert {one.language for one in indirect} == {"en", "th", "ja", "lo"}
     assert {one.fact for one in leak} == set(RELATIONS)
     assert len({one.turns for one in leak}) == 300
     assert [one.name for one in frozen.attacks].count("relearning") == 0
