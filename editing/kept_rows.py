@@ -104,9 +104,9 @@ def row_scores(kept: Kept, logits: Tensor, *, skip: int = 0) -> tuple[list[float
 
 
 @torch.no_grad()
-def first_share(every: Sequence[Kept], logits: Callable[[Kept], Tensor]) -> float:
-    """Return the share of rows of which every token asked comes first."""
-    first = [one for kept in every for one in row_scores(kept, logits(kept))[1]]
+def first_share(every: Sequence[Kept], logits: Callable[[Kept], Tensor], *, skip: int = 0) -> float:
+    """Return the share of rows of which every token asked comes first, but the last `skip`."""
+    first = [one for kept in every for one in row_scores(kept, logits(kept), skip=skip)[1]]
     return sum(first) / len(first)
 
 

@@ -54,7 +54,7 @@ def can_pack(lm: LanguageModel) -> bool:
     model = lm.model
     return (
         lm.device.type == "cpu"
-        and bool(model._supports_attention_backend)
+        and bool(getattr(model, "_supports_attention_backend", False))
         and model.config._attn_implementation == "eager"
         and not model.is_activation_checkpointing
     )

@@ -27,7 +27,7 @@ ALLOWED = {
     "benchmarks": {"editing", "demo", "evaluation", "language_models", "proofs", "unlearning"},
     "proofs": {
         *("compliance", "config", "demo", "evaluation", "language_models", "reports"),
-        *("setup", "tests", "unlearning"),
+        *("editing", "setup", "tests", "unlearning"),
     },
 }
 HOUSE = set(ALLOWED) | {"demo", "setup", "tests"}

