@@ -156,8 +156,12 @@ REACHED = [
 @pytest.mark.parametrize(("method", "family"), REACHED)
 def test_method_reaches_targets_of_one_token(method: str, family: str) -> None:
     lm = _model(family)
+    # What is shown is that targets can be met; on random weights neighbours fall with them.
+    unbound = {"neighbours_lost": 1.0, "margin": 0.0} if method == "finetune" else {}
 
-    result = edit(lm, REQUESTS, method, _config(method, unreached="raise", min_wordings=1.0))
+    result = edit(
+        lm, REQUESTS, method, _config(method, unreached="raise", min_wordings=1.0, **unbound)
+    )
 
     assert [row["target_first"] for row in result.details["requests"]] == [1.0, 1.0, 1.0]
 
