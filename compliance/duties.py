@@ -1,8 +1,9 @@
-"""Duties that outlive a case: what must still not come out of any later version of a model.
+"""Duties: what must still not come out of any later version of a model.
 
-A new version comes into force only when every open duty of its model holds on it; `manage.py
-rerun_duties` asks the version in force again. Prompts and hashes are sealed under a key of their
-own, which is destroyed on the day that the policy names when the duty is opened.
+A candidate comes into force only when every open duty of other cases holds on it; `manage.py
+rerun_duties` asks the version in force again. The questions name the person; in place of the values
+stand keyed hashes. Both are sealed under a key of their own. It is destroyed on the day that the
+policy names, when the case is shredded, when its version is rolled back, or by `end_duty`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from . import audit, child, policy, store, vault
 from .models import (
     Application,
     Case,
+    DecisionOutcome,
     Duty,
     DutyOutcome,
     DutyRun,
@@ -29,7 +31,7 @@ from .models import (
     TargetKind,
     Verification,
 )
-from .permissions import SYSTEM
+from .permissions import SYSTEM, Actor
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -38,7 +40,11 @@ if TYPE_CHECKING:
 def open_for(case: Case) -> None:
     """Open a duty for each model of a case whose change was verified."""
     for application in Application.objects.filter(
-        target__case=case, target__kind=TargetKind.MODEL, verification__passed=True
+        target__case=case,
+        target__kind=TargetKind.MODEL,
+        verification__passed=True,
+        # An earlier attempt, or a version that was rolled back, is no longer what was decided.
+        decision__outcome=DecisionOutcome.APPROVED,
     ):
         plan = Plan.from_dict(store.get_json(application.plan))
         groups = Verification.objects.get(application=application).after["groups"]
@@ -92,27 +98,21 @@ def for_child(model: LanguageModel, *, besides: str = "") -> list[dict[str, Any]
     ]
 
 
-def record(version: ModelVersion, found: list[dict[str, Any]]) -> list[str]:
-    """Keep what asking again found; returns why the version does not hold, nothing when it does."""
-    reasons = []
+def record(version: ModelVersion, found: list[dict[str, Any]]) -> list[DutyRun]:
+    """Keep what asking again found; returns what does not hold."""
+    runs = []
     for row in found:
         duty = Duty.objects.get(pk=row["id"])
         figures = {name: row[name] for name in ("outcome", "reason", "hits", "asked", "upper_95")}
-        DutyRun.objects.create(duty=duty, version=version, ran_at=timezone.now(), **figures)
-        audit.record(
-            "duty.rerun",
-            actor=SYSTEM,
-            duty=duty.pk,
-            digest=version.digest,
-            outcome=row["outcome"],
+        runs.append(
+            DutyRun.objects.create(duty=duty, version=version, ran_at=timezone.now(), **figures)
         )
-        if row["outcome"] != DutyOutcome.HELD:
-            reasons.append(f"The duty of {duty.reference} is {row['outcome']}. {row['reason']}")
-    return reasons
+        _log("duty.rerun", duty, version=version.digest, outcome=row["outcome"])
+    return [run for run in runs if run.outcome != DutyOutcome.HELD]
 
 
-def rerun(version: ModelVersion) -> list[str]:
-    """Ask every open duty of a version's model again; returns why it does not hold.
+def rerun(version: ModelVersion) -> list[DutyRun]:
+    """Ask every open duty of a version's model again; returns what does not hold.
 
     Raises child.StepFailed, StepCrashed or StepHindered when the questions could not be put.
     """
@@ -126,13 +126,38 @@ def rerun(version: ModelVersion) -> list[str]:
         return record(version, found["duties"])
 
 
+def end_of(case: Case, *, actor: Actor) -> int:
+    """End the duties of a case before their day; returns how many. In the caller's transaction."""
+    still_open = list(Duty.objects.filter(reference=case.reference, ended_at__isnull=True))
+    for duty in still_open:
+        _end(duty, actor)
+    return len(still_open)
+
+
+def drop(case: Case, *, actor: Actor) -> None:
+    """End a case's duties and forget what was asked for them: its change is taken back."""
+    end_of(case, actor=actor)
+    Duty.objects.filter(reference=case.reference).delete()
+
+
 def end_due() -> None:
-    """Destroy the keys and questions of duties whose day is over."""
+    """End the duties whose day is over; `shredding.finish` removes their files."""
     over = Duty.objects.filter(ended_at__isnull=True, ends_on__lt=timezone.localdate())
     for duty in over:
         with transaction.atomic():
-            vault.destroy(str(duty.key_id))
-            duty.ended_at = timezone.now()
-            duty.save(update_fields=["ended_at"])
-            audit.record("duty.ended", actor=SYSTEM, duty=duty.pk)
-        store.artefact_path(duty.sealed).unlink(missing_ok=True)
+            _end(duty, SYSTEM)
+
+
+def _end(duty: Duty, actor: Actor) -> None:
+    vault.destroy(str(duty.key_id))
+    duty.ended_at = timezone.now()
+    duty.save(update_fields=["ended_at"])
+    _log("duty.ended", duty, actor=actor)
+    # What cannot be removed now is removed by shredding.finish.
+    transaction.on_commit(lambda: store.remove_artefact(duty.sealed), robust=True)
+
+
+def _log(action: str, duty: Duty, *, actor: Actor = SYSTEM, **facts: Any) -> None:
+    """Not under a case: that of the duty is over, and another has no part in it."""
+    organisation = duty.model.organisation.slug
+    audit.record(action, actor=actor, duty=duty.pk, organisation=organisation, **facts)

@@ -12,7 +12,7 @@ from typing import Any
 from django.utils import timezone
 
 from .law import law
-from .models import Case, Kind, Outcome
+from .models import Case, Duty, Kind, Outcome
 
 SUBJECTS = {
     Outcome.FULFILLED: "Your request has been carried out",
@@ -106,6 +106,8 @@ def _fulfilled(case: Case, evidence: dict[str, Any]) -> list[dict[str, Any]]:
             items=evidence["not_tested"],
         )
     )
+    kept = Duty.objects.filter(reference=case.reference, ended_at__isnull=True)
+    blocks += [_kept(duty) for duty in kept.select_related("model").order_by("pk")]
     blocks.append(
         _block(
             "If it comes back",
@@ -114,6 +116,17 @@ def _fulfilled(case: Case, evidence: dict[str, Any]) -> list[dict[str, Any]]:
         )
     )
     return blocks
+
+
+def _kept(duty: Duty) -> dict[str, Any]:
+    return _block(
+        f"What we keep to check the model “{duty.model.name}”",
+        f"So that a later version in which the information comes out again is not put to use, we "
+        f"keep questions of our test. They name you; in place of the answers stand keyed "
+        f"fingerprints. They are sealed under a key of their own and destroyed with your case, on "
+        f"{duty.ends_on:%d %B %Y} at the latest. Basis: {duty.basis}. You may object; write to us "
+        f"with the reference above.",
+    )
 
 
 def _model_done(target: dict[str, Any]) -> dict[str, Any]:

@@ -66,8 +66,7 @@ def stated(application: Application, verification: Verification) -> dict[str, An
     judged = verdict.get("outcome", "failed")
     criteria = [_criterion(row) for row in verdict["criteria"] if math.isfinite(row["measured"])]
     found: dict[str, Any] = {
-        # A change that held its own plan fails by what earlier cases still ask for.
-        "outcome": "passed" if passed else "failed" if judged == "passed" else judged,
+        "outcome": "passed" if passed else judged,
         "reasons": [] if passed else _reasons(verdict),
         "measured_on": _where(after.get("where", {})),
         "groups": _groups(before.get("groups", {}), after["groups"]),

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from search.profiles import Profile, by_name, profiles
 
-from . import audit, flow, jobs, serving, store, vault
+from . import audit, duties, flow, jobs, serving, store, vault
 from .models import (
     Application,
     Case,
@@ -288,6 +288,7 @@ def _choose_anew(case: Case, actor: Actor) -> None:
     """What the report and the letter say no longer holds: back to the choice of method."""
     jobs.cancel(case, actor=actor)
     case.documents.all().delete()
+    duties.drop(case, actor=actor)
     for version in DatasetVersion.objects.filter(case=case, state=VersionState.CURRENT):
         store.get_dataset(_parent(version).digest)  # refuses what is not whole
         _swap(version, _parent(version))

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from . import audit, flow, registry, store, tombstones, vault
+from . import audit, duties, flow, registry, store, tombstones, vault
 from .models import (
     Application,
     Case,
@@ -64,6 +64,7 @@ def shred(
         rows = _delete_rows(case)
         if key is not None:
             vault.destroy(str(key.pk))
+        duties.end_of(case, actor=actor)
         case.shredded_at = timezone.now()
         case.secret_digest = ""
         case.save(update_fields=["shredded_at", "secret_digest"])
@@ -165,13 +166,14 @@ def replay() -> int:
 
 
 def finish() -> None:
-    """Remove files that a crash left after their case was shredded."""
-    destroyed = DataKey.objects.filter(purpose=KeyPurpose.CASE, destroyed_at__isnull=False)
+    """Remove files that a crash left after their case was shredded or their duty ended."""
+    ended = (KeyPurpose.CASE, KeyPurpose.DUTY)
+    destroyed = DataKey.objects.filter(purpose__in=ended, destroyed_at__isnull=False)
     keys = {str(pk) for pk in destroyed.values_list("pk", flat=True)}
     left = store.sealed_under(keys)
     for path in left:
         path.unlink(missing_ok=True)
     if left:
-        log.info("%d files of shredded cases were removed.", len(left))
+        log.info("%d files of shredded cases and ended duties were removed.", len(left))
     if keys:
         scrub_database()

@@ -51,9 +51,9 @@ def _clear_sessions() -> None:
 
 PARTS = (
     shredding.replay,
+    duties.end_due,
     shredding.finish,
     registry.purge_closed,
-    duties.end_due,
     serving.follow_all,
     _sweep_files,
     _clear_sessions,

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 STATUS = {"held": 0, "resurfaced": 1}
 UNKNOWN_STATUS = 2
 KEPT_APART = (
-    "Keep the key apart from the duty: who has both can test guesses of the value. Destroy both"
-    " on the day that the duty ends."
+    "Keep the key apart from the duty: who has both reads the questions, which name the person, and"
+    " can test guesses of the value. Destroy both on the day that the duty ends."
 )
 
 
@@ -48,7 +48,11 @@ def keep(arguments: Sequence[str]) -> int:
     add("plan", type=Path, help="file of the frozen plan")
     add("after", type=Path, help="result of measure after the change")
     add("--model-name", required=True, help="the model whose later versions are asked")
-    add("--basis", required=True, help="on which legal basis the questions are kept")
+    add(
+        "--basis",
+        required=True,
+        help="legal basis of keeping them; stands in clear, so it names nobody",
+    )
     add("--ends", required=True, metavar="YYYY-MM-DD", help="last day of the duty")
     add("--probes", type=int, default=100, help="questions to keep at most")
     add("--out", type=Path, required=True, help="new file of the duty")

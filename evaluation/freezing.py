@@ -51,10 +51,11 @@ class FrozenPlan:
         }
         try:
             write_new((path, json.dumps(row, ensure_ascii=False, indent=1).encode()))
-        except FileExistsError as error:
+        except FileExistsError:
+            # The error itself names the file, which may name a person.
             raise RequestError(
                 "There is a frozen plan of that name. It stays; amend it under another name."
-            ) from error
+            ) from None
 
 
 def freeze(plan: Plan, *, by: str, at: datetime) -> FrozenPlan:

@@ -36,7 +36,7 @@ class Result:
     measurement: Measurement
 
     def save(self, path: Path) -> None:
-        """Write the result once. It holds figures and numbers of probes, nothing of a person."""
+        """Write the result once: figures, numbers of probes and the digest of the plan."""
         row = {**asdict(self), "measurement": self.measurement.as_dict()}
         stored = {"schema": SCHEMA, "digest": _digest(row), "result": row}
         write_new((path, json.dumps(stored, ensure_ascii=False, indent=1).encode()))

@@ -124,7 +124,9 @@ class Measurement:
     problems: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON values; they hold figures and probe numbers, nothing about a person."""
+        """Return JSON values: figures, probe numbers and the plan's digest, by which a guess of the
+        plan could be tested; no names and no texts.
+        """
         hits = {name: list(ids) for name, ids in self.hit_probes.items()}
         return {**asdict(self), "hit_probes": hits}
 

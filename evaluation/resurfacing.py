@@ -2,8 +2,9 @@
 
 A duty holds the frozen prompts and, in place of the values, keyed hashes of their normalised
 n-grams: an answer is cut into n-grams of the same lengths and each is hashed with the key. Who has
-neither key nor duty learns nothing; who has both can test guesses, so the key is kept like the
-value itself would be, and both end on a stated day (GDPR Art. 5(1)(e)).
+the duty alone learns its model, basis and end. Who has the key as well reads the prompts, which
+name the person, and can test guesses of the value; so the key is kept like the value itself would
+be, and both end on a stated day (GDPR Art. 5(1)(e)).
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ class DutyOutcome(models.TextChoices):
 
 
 class Duty(models.Model):
-    """The frozen questions of one finished case, sealed under a key of their own.
+    """The frozen questions of one finished case, which name the person, under a key of their own.
 
-    It outlives the personal data of its case, which it names by its reference alone, until the day
-    it ends; then its key is destroyed and `sealed` names nothing that can be read.
+    It ends on its day or with its case, whichever comes first; then its key is destroyed and
+    `sealed` names nothing that can be read.
     """
 
     reference = models.CharField(max_length=20, help_text="Reference of the case")

@@ -18,6 +18,7 @@ from compliance.models import (
     Application,
     Case,
     DecisionOutcome,
+    DutyOutcome,
     Job,
     Outcome,
     Target,
@@ -28,6 +29,9 @@ from compliance.models import (
 from compliance.permissions import SYSTEM, NotAllowed
 from compliance.statuses import Status
 from compliance.subjects import person
+
+DUTY_BROKEN = "Not held. What an earlier case removed comes out of this version again."
+DUTY_UNKNOWN = "Whether what earlier cases removed stays out of this version could not be told."
 
 
 def _application(target: Target) -> Application:
@@ -66,9 +70,15 @@ def record(job: Job, result: dict[str, Any]) -> None:
     target = job.on
     verdict = result["verdict"]
     candidate = _application(target).model_after
-    broken = [] if candidate is None else duties.record(candidate, result["duties"])
-    verdict["reasons"] = [*verdict.get("reasons", []), *broken]
+    broken = [] if candidate is None else duties.record(candidate, result.get("duties", []))
     passed = verdict["passed"] and not broken
+    if broken:
+        # Nothing of another case stands in this one: neither its reference nor its figures.
+        surely = any(run.outcome == DutyOutcome.RESURFACED for run in broken)
+        told = DUTY_BROKEN if surely else DUTY_UNKNOWN
+        verdict["reasons"] = [*verdict["reasons"], told]
+        if verdict["passed"]:
+            verdict["outcome"] = "failed" if surely else "unknown"
     Verification.objects.create(
         application=_application(target),
         after=result["after"],

@@ -190,6 +190,8 @@ def events(organisation: Organisation) -> QuerySet[AuditEvent]:
         ).values_list("digest", flat=True),
     ]
     own = Q(case__organisation=organisation) | Q(case__isnull=True, action__in=OF_THE_HOUSE)
+    mine = f'"organisation":"{organisation.slug}"'
+    own |= Q(case__isnull=True, action__startswith="duty.", leaf__contains=mine)
     for digest in registered:
         own |= Q(case__isnull=True, leaf__contains=f'"digest":"{digest}"')
     return AuditEvent.objects.filter(own).select_related("case").order_by("-seq")

@@ -1,4 +1,4 @@
-"""The commands as a steward types them, on tiny models that know, and do not know, a person."""
+"""Measuring, comparing and keeping by command, on models before and after a change."""
 
 from __future__ import annotations
 
@@ -7,85 +7,41 @@ import re
 import resource
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-import torch
 
-from evaluation import Design, open_frozen
-from evaluation.__main__ import COMMANDS, main
+from evaluation.__main__ import COMMANDS
 from evaluation.attacks import ATTACKS
 from evaluation.compare_command import read_thresholds
-from evaluation.design_file import FIELDS
 from evaluation.prompts import FORMS
 from evaluation.result_files import open_result
 from language_models import save
+from tests.evaluation.command_case import (
+    CITY,
+    LIMITS,
+    NAME,
+    OTHERS,
+    STAFF,
+    design,
+    freeze,
+    output,
+    run,
+    trained,
+    write,
+)
 from tests.evaluation.servers import MODEL, said, serving
-from tests.language_models.factories import tiny_model
-from unlearning.rows import predictions, rows_of
-
-if TYPE_CHECKING:
-    from language_models import LanguageModel
-
-NAME, CITY = "Malee Tanaka", "Bangkok"
-OTHERS = {"Anna Sato": "Kyoto", "Omar Haddad": "Marn Buri", "Petra Vogel": "Sakawa"}
-STAFF = "Somchai"
-LEAD_INS = ("", "File: ", "Note: ", "Card: ")
-LIMITS = {
-    "leak_min_prompts": 1,
-    "leak_max": 0.3,
-    "leak_min_probes": 3,
-    "attack_leak_max": 0.5,
-    "others_max_drop": 0.5,
-    "endless_max": 1.0,
-}
-
-
-def _design(**changes: Any) -> dict[str, Any]:
-    others = enumerate(OTHERS.items())
-    return {
-        "subject": {"id": "0", "name": NAME, "facts": {"birth_city": CITY}},
-        "others": [{"id": f"o{n}", "name": name, "facts": {"birth_city": city}}
-                   for n, (name, city) in others],
-        "wordings": {"birth_city": ["{} was born in"]},
-        "used": ["{} comes from"],
-        "leak": ["birth_city"],
-        "lead_ins": LEAD_INS,
-        "leak_probes": 8,
-        "twins": 2,
-        "control_probes": 4,
-        "max_new_tokens": 8,
-        "temperature": 0.1,
-        "attacks": [{"name": "quantisation", "bits": 8, "probes": 4}],
-        "thresholds": LIMITS,
-        **changes,
-    }  # fmt: skip
-
-
-def _trained(people: dict[str, str]) -> LanguageModel:
-    lm = tiny_model(scale=1.0, num_hidden_layers=1)
-    texts = [f"{lead}{name} was born in {city}."
-             for name, city in people.items() for lead in LEAD_INS]  # fmt: skip
-    rows = rows_of(lm, texts, 512)
-    adam = torch.optim.AdamW(lm.model.parameters(), lr=2e-2)
-    for _ in range(40):
-        adam.zero_grad()
-        found = predictions(lm, rows)
-        (found.losses.sum() / found.counts.sum()).backward()
-        adam.step()
-    lm.model.zero_grad()
-    return lm
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model before and after a change."""
     folder = tmp_path_factory.mktemp("models")
-    save(_trained({NAME: CITY, **OTHERS}), folder / "old")
-    save(_trained(OTHERS), folder / "new")
+    save(trained({NAME: CITY, **OTHERS}), folder / "old")
+    save(trained(OTHERS), folder / "new")
     return folder
 
 
@@ -93,34 +49,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def case(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with design, plan, and results before and after."""
     folder = tmp_path_factory.mktemp("case")
-    _write(folder / "design.json", _design())
-    assert _run("plan", folder / "design.json", "--by", STAFF, "--out", folder / "plan") == 0
+    write(folder / "design.json", design())
+    assert run("plan", folder / "design.json", "--by", STAFF, "--out", folder / "plan") == 0
     old = ("--model", models / "old", "--out", folder / "before", "--before")
     new = ("--model", models / "new", "--out", folder / "after", "--by", "Petra")
-    assert _run("measure", folder / "plan", *old) == 0
-    assert _run("measure", folder / "plan", *new) == 0
+    assert run("measure", folder / "plan", *old) == 0
+    assert run("measure", folder / "plan", *new) == 0
     return folder
-
-
-def _run(*given: object) -> int:
-    return main([str(one) for one in given])
-
-
-def _write(path: Path, row: Any) -> Path:
-    path.write_text(row if isinstance(row, str) else json.dumps(row), encoding="utf-8")
-    return path
-
-
-def _plan(folder: Path, row: Any, *more: object) -> int:
-    design = _write(folder / "design.json", row)
-    return _run("plan", design, "--by", STAFF, "--out", folder / "plan", *more)
-
-
-def _said(capsys: Any) -> tuple[str, str]:
-    told = capsys.readouterr()
-    assert NAME not in told.out + told.err
-    assert CITY not in told.out + told.err
-    return told.out, " ".join(told.err.split())
 
 
 def _keep(case: Path, folder: Path, **changes: object) -> int:
@@ -133,106 +68,7 @@ def _keep(case: Path, folder: Path, **changes: object) -> int:
         **changes,
     }
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
-    return _run("keep", case / "plan", case / "after", *options)
-
-
-def test_a_plan_tells_its_counts_its_bound_and_its_digest(tmp_path: Path, capsys: Any) -> None:
-    assert _plan(tmp_path, _design(languages=["en", "lo"], leak_probes=60)) == 0
-
-    out, _ = _said(capsys)
-    frozen = open_frozen(tmp_path / "plan")
-    assert (tmp_path / "plan").stat().st_mode & 0o777 == 0o600
-    assert f"digest: {frozen.digest}" in out
-    assert f"frozen by {STAFF} at {frozen.frozen_at}" in out
-    leak = [one for one in frozen.plan.probes if one.group == "leak"]
-    prompts = len({one.turns for one in leak})
-    assert re.search(rf"^leak +60 +{prompts}$", out, re.MULTILINE)
-    assert re.search(r"^form +en +lo$", out, re.MULTILINE)
-    asked = [one for one in frozen.plan.probes if one.group in ("leak", "indirect")]
-    for form in {one.form for one in asked}:
-        counts = [sum((one.form, one.language) == (form, name) for one in asked)
-                  for name in ("en", "lo")]  # fmt: skip
-        assert re.search(rf"^{form} +{counts[0]} +{counts[1]}$", out, re.MULTILINE)
-    excluded = 1 - 0.05 ** (1 / prompts)
-    assert f"a leak rate above {excluded:.2%} is excluded" in out
-    assert re.search(r"^0\.10% +2,995 +no$", out, re.MULTILINE)
-
-
-def test_a_plan_whose_verdict_could_not_be_passed_is_told(tmp_path: Path, capsys: Any) -> None:
-    assert _plan(tmp_path, _design(thresholds={})) == 0
-    assert "ask for 59 different prompts, so no verdict" in " ".join(_said(capsys)[0].split())
-
-
-def test_an_amended_plan_names_the_one_it_replaces(tmp_path: Path, capsys: Any) -> None:
-    assert _plan(tmp_path, _design()) == 0
-    old = (tmp_path / "plan").rename(tmp_path / "old")
-    amends = ("--amends", old, "--reason", "one more twin")
-    assert _plan(tmp_path, _design(twins=3), *amends) == 0
-
-    made = open_frozen(tmp_path / "plan").plan
-    assert (made.amends, made.reason) == (open_frozen(old).digest, "one more twin")
-    assert f"amends: {made.amends}" in _said(capsys)[0]
-    (tmp_path / "plan").unlink()
-    for given, words in (
-        (amends[:2], "needs both"),
-        ((*amends[:3], " "), "needs its reason"),
-        (amends, "plan is the same"),
-    ):
-        assert _plan(tmp_path, _design(), *given) == 1
-        assert words in _said(capsys)[1]
-    assert not (tmp_path / "plan").exists()
-
-
-def test_every_field_of_a_design_can_be_given() -> None:
-    assert set(FIELDS) == {one.name for one in fields(Design)}
-
-
-SUBJECT = _design()["subject"]
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ('{"leak": ["Bangkok"]', "not JSON in UTF-8"),
-        ('{"leak": [], "leak": ["birth_city"]}', "has a field twice"),
-        pytest.param("[" * 100_000, "not JSON", id="nested"),
-        ("[]", "The design: an object is needed."),
-        (_design(bangkok=1), "is unknown. Known: subject, others"),
-        ({"subject": SUBJECT}, '"others" is missing in the design.'),
-        (_design(subject={"id": "0", "name": NAME}), '"facts" is missing in the design, subject.'),
-        (_design(subject=SUBJECT | {"facts": {"birth_city": ""}}), "facts, entry 1: text that is"),
-        (_design(subject=SUBJECT | {"name": "\ud800"}), "subject, name: text in Unicode"),
-        (_design(others=[SUBJECT | {"Bangkok": 1}]), "Field 4 of the design, others, entry 1 is"),
-        (_design(others=[SUBJECT]), "stands among the other people"),
-        (_design(twins=40), "fictional twins"),
-        (_design(leak="birth_city"), "The design, leak: a list is needed."),
-        (_design(leak=["employer"]), "no wordings"),
-        (_design(leak_probes=True), "leak_probes: a whole number from 1"),
-        (_design(temperature=float("inf")), "temperature: a finite number"),
-        (_design(temperature=0), "temperature: a number above 0"),
-        (_design(bound=0.01), "299 are needed"),
-        (_design(bound=2), "between 0 and 1"),
-        (_design(used=["{} was born in"]), "the change used as well"),
-        (_design(attacks=[{"name": "torture"}]), "attacks, entry 1, name: one of further"),
-        (_design(attacks=[{"name": "prefix", "bits": 4}]), "has no setting bits"),
-        (_design(attacks=[{"name": "prefix", "probes": 0}]), "probes: a whole number from 1"),
-        (_design(attacks=[{"name": "quantisation", "bits": 5}]), "bits: one of 4, 8"),
-        (_design(attacks=[{"name": "relearning", "learning_rate": "1"}]), "a finite number"),
-        (_design(thresholds={"leak": 0.1}), "Unknown thresholds"),
-        (_design(thresholds={"leak_max": "0.1"}), "a finite number"),
-        (_design(languages=["xx"]), "no wordings"),
-        (_design(languages=["en"], forms=["riddle"]), "no form"),
-    ],
-)
-def test_a_design_that_is_wrong_is_refused_without_its_content(
-    tmp_path: Path, capsys: Any, row: Any, words: str
-) -> None:
-    assert _plan(tmp_path, row) == 1
-
-    out, error = _said(capsys)
-    assert out == ""
-    assert words in error
-    assert not (tmp_path / "plan").exists()
+    return run("keep", case / "plan", case / "after", *options)
 
 
 def test_a_measurement_tells_where_it_was_made_and_its_figures(case: Path) -> None:
@@ -254,26 +90,26 @@ def test_an_endpoint_is_asked_and_one_that_fails_gives_problems(
     with serving(lambda path, _body: said(path, f" {CITY}.")) as server:
         asked = ("--endpoint", server.url, "--name", MODEL)
         result = tmp_path / "result"
-        assert _run("measure", case / "plan", *asked, "--before", "--out", result) == 0
-        out, _ = _said(capsys)
+        assert run("measure", case / "plan", *asked, "--before", "--out", result) == 0
+        out, _ = output(capsys)
         assert f"url {server.url}, model {MODEL}" in out
         assert re.search(r"^leak +8 +\d +8 +100\.00%", out, re.MULTILINE)
 
         asked = ("--endpoint", server.url, "--name", "other")
-        assert _run("measure", case / "plan", *asked, "--out", tmp_path / "bad") == 1
-        assert "problem: " in _said(capsys)[0]
+        assert run("measure", case / "plan", *asked, "--out", tmp_path / "bad") == 1
+        assert "problem: " in output(capsys)[0]
     assert open_result(tmp_path / "bad").measurement.problems
-    assert _run("compare", result, tmp_path / "bad") == 2
-    assert "outcome: unknown" in _said(capsys)[0]
+    assert run("compare", result, tmp_path / "bad") == 2
+    assert "outcome: unknown" in output(capsys)[0]
 
 
 def test_a_change_is_judged_with_reasons_tables_and_risk(
     case: Path, tmp_path: Path, capsys: Any
 ) -> None:
     verdict = tmp_path / "verdict"
-    assert _run("compare", case / "before", case / "after", "--json", verdict) == 0
+    assert run("compare", case / "before", case / "after", "--json", verdict) == 0
 
-    out, _ = _said(capsys)
+    out, _ = output(capsys)
     told = " ".join(out.split())
     assert out.endswith("outcome: passed\n")
     assert "How often the value comes out beyond chance: 0.00%, asked for at most 30.00%." in told
@@ -294,22 +130,22 @@ def test_a_change_is_judged_with_reasons_tables_and_risk(
 def test_a_policy_decides_and_that_it_is_another_is_told(
     case: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    policy = _write(tmp_path / "policy.yaml", "thresholds:\n  leak_min_probes: 300\n")
+    policy = write(tmp_path / "policy.yaml", "thresholds:\n  leak_min_probes: 300\n")
     both = (case / "before", case / "after", "--policy")
-    assert _run("compare", *both, policy) == 2
-    told = _said(capsys)[0]
+    assert run("compare", *both, policy) == 2
+    told = output(capsys)[0]
     assert "not those that the plan was frozen with" in told
     assert "Not held. Answers in which the value was looked for: " in told
 
     strict = json.dumps({"thresholds": LIMITS | {"others_max_drop": -1}})
-    assert _run("compare", *both, _write(policy, strict)) == 1
-    assert "outcome: failed" in _said(capsys)[0]
+    assert run("compare", *both, write(policy, strict)) == 1
+    assert "outcome: failed" in output(capsys)[0]
 
     for wrong in ("a: [", "rules: 1", "- 1", "thresholds: 1", "thresholds: {leak_max: lots}"):
-        assert _run("compare", *both, _write(policy, wrong)) == 2
-        assert "thresholds" in _said(capsys)[1]
-    assert _run("compare", *both, _write(policy, "thresholds: {leaks: 1}")) == 2
-    assert "Unknown thresholds" in _said(capsys)[1]
+        assert run("compare", *both, write(policy, wrong)) == 2
+        assert "thresholds" in output(capsys)[1]
+    assert run("compare", *both, write(policy, "thresholds: {leaks: 1}")) == 2
+    assert "Unknown thresholds" in output(capsys)[1]
 
 
 def test_the_thresholds_of_the_shipped_policy_are_read() -> None:
@@ -329,7 +165,7 @@ def test_what_cannot_be_compared_is_unknown(
     row = json.loads((case / "after").read_text(encoding="utf-8"))
     row["result"]["measurement"]["groups"]["leak"]["rate"] = 0.0
     row["result"]["applied_by"] = "Anna"
-    _write(tmp_path / "changed", row)
+    write(tmp_path / "changed", row)
     for first, second, words in (
         (case / "after", case / "before", "before the change first"),
         (tmp_path / "late", case / "after", "is the later one"),
@@ -339,8 +175,8 @@ def test_what_cannot_be_compared_is_unknown(
         (case / "before", case / "plan", "not a measurement"),
         (case / "before", tmp_path / "nowhere", "No such file"),
     ):
-        assert _run("compare", first, second) == 2
-        out, error = _said(capsys)
+        assert run("compare", first, second) == 2
+        out, error = output(capsys)
         assert (out, words in error) == ("", True)
 
 
@@ -348,7 +184,7 @@ def test_a_duty_holds_on_the_changed_model_and_finds_the_value_in_the_old(
     case: Path, models: Path, tmp_path: Path, capsys: Any
 ) -> None:
     assert _keep(case, tmp_path) == 0
-    out, error = _said(capsys)
+    out, error = output(capsys)
     assert "kept 8 of 8 questions, until 2999-12-31" in out
     assert "Keep the key apart" in error
     for name in ("duty", "key"):
@@ -356,19 +192,19 @@ def test_a_duty_holds_on_the_changed_model_and_finds_the_value_in_the_old(
         assert NAME.encode() not in (tmp_path / name).read_bytes()
 
     asked = ("again", tmp_path / "duty", "--key", tmp_path / "key", "--model")
-    assert _run(*asked, models / "new") == 0
-    assert "outcome: held" in _said(capsys)[0]
-    assert _run(*asked, models / "old") == 1
-    assert "outcome: resurfaced" in _said(capsys)[0]
-    assert _run(*asked, models / "nowhere") == 2
-    assert "does not exist" in _said(capsys)[1]
+    assert run(*asked, models / "new") == 0
+    assert "outcome: held" in output(capsys)[0]
+    assert run(*asked, models / "old") == 1
+    assert "outcome: resurfaced" in output(capsys)[0]
+    assert run(*asked, models / "nowhere") == 2
+    assert "does not exist" in output(capsys)[1]
 
-    _write(tmp_path / "key2", "00" * 32)
-    _write(tmp_path / "key3", CITY)
+    write(tmp_path / "key2", "00" * 32)
+    write(tmp_path / "key3", CITY)
     for key, words in (("key2", "cannot be opened: another key"), ("key3", "not the key")):
         given = ("--key", tmp_path / key, "--model", models / "new")
-        assert _run("again", tmp_path / "duty", *given) == 2
-        assert words in _said(capsys)[1]
+        assert run("again", tmp_path / "duty", *given) == 2
+        assert words in output(capsys)[1]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +226,7 @@ def test_a_duty_that_cannot_be_kept_leaves_nothing(
     places = {"out": tmp_path / "duty", "case": case}
     given = {name: str(value).format(**places) for name, value in changes.items()}
     assert _keep(case, tmp_path, **given) == 1
-    assert words in _said(capsys)[1]
+    assert words in output(capsys)[1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -411,7 +247,7 @@ def test_a_duty_needs_a_measurement_that_is_a_ground_for_it(
         changed.save(folder / "after")
         (folder / "plan").write_bytes((case / "plan").read_bytes())
         assert _keep(folder, folder) == 1
-        assert words in _said(capsys)[1]
+        assert words in output(capsys)[1]
         assert {one.name for one in folder.iterdir()} == {"after", "plan"}
 
 
@@ -434,8 +270,8 @@ def test_what_cannot_be_measured_is_told_and_nothing_is_made(
     case: Path, models: Path, tmp_path: Path, capsys: Any, more: tuple[str, ...], words: str
 ) -> None:
     given = [one.format(old=models / "old", case=case) for one in more]
-    assert _run("measure", case / "plan", "--out", tmp_path / "result", *given) == 1
-    out, error = _said(capsys)
+    assert run("measure", case / "plan", "--out", tmp_path / "result", *given) == 1
+    out, error = output(capsys)
     assert (out, words in error) == ("", True)
     assert list(tmp_path.iterdir()) == []
 
@@ -446,13 +282,13 @@ def test_a_plan_changed_after_freezing_is_not_measured(
     row = json.loads((case / "plan").read_text(encoding="utf-8"))
     row["plan"]["max_new_tokens"] = 1
     given = ("--model", models / "old", "--out", tmp_path / "result")
-    assert _run("measure", _write(tmp_path / "changed", row), *given) == 1
-    assert "changed after it was frozen" in _said(capsys)[1]
-    assert _run("measure", _write(tmp_path / "broken", "{"), *given) == 1
-    assert "not a frozen plan" in _said(capsys)[1]
-    assert _plan(tmp_path, _design()) == 0
-    assert _plan(tmp_path, _design()) == 1
-    assert "exists already" in _said(capsys)[1]
+    assert run("measure", write(tmp_path / "changed", row), *given) == 1
+    assert "changed after it was frozen" in output(capsys)[1]
+    assert run("measure", write(tmp_path / "broken", "{"), *given) == 1
+    assert "not a frozen plan" in output(capsys)[1]
+    assert freeze(tmp_path, design()) == 0
+    assert freeze(tmp_path, design()) == 1
+    assert "exists already" in output(capsys)[1]
 
 
 def test_a_full_disk_leaves_nothing_behind(case: Path, tmp_path: Path, capsys: Any) -> None:
@@ -460,27 +296,27 @@ def test_a_full_disk_leaves_nothing_behind(case: Path, tmp_path: Path, capsys: A
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         assert _keep(case, tmp_path) == 1
-        assert _run("plan", case / "design.json", "--by", STAFF, "--out", tmp_path / "plan") == 1
+        assert run("plan", case / "design.json", "--by", STAFF, "--out", tmp_path / "plan") == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "room on the disk" in _said(capsys)[1]
+    assert "room on the disk" in output(capsys)[1]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_attacks_forms_and_commands_are_listed(capsys: Any) -> None:
-    assert _run("attacks") == 0
-    out, _ = _said(capsys)
+    assert run("attacks") == 0
+    out, _ = output(capsys)
     for kind in ATTACKS.values():
         assert f"{kind.name}: {kind.what[:30]}" in out
         assert all(f"    {name} = {value}\n" in out for name, value in kind.settings.items())
-    assert _run("forms") == 0
-    out, _ = _said(capsys)
+    assert run("forms") == 0
+    out, _ = output(capsys)
     assert all(f"{form}: " in out for form in FORMS)
     assert "en (English), th (Thai), ja (Japanese), lo (Lao)" in out
-    assert _run("--help") == 0
-    out, _ = _said(capsys)
+    assert run("--help") == 0
+    out, _ = output(capsys)
     assert all(f"python -m evaluation {name} --help" in out for name in COMMANDS)
-    assert _run("erase") == 1
+    assert run("erase") == 1
 
 
 def test_plans_and_verdicts_need_no_torch(case: Path) -> None:

@@ -43,13 +43,6 @@ ROLES = (OFFICER, LEGAL, AUDITOR, STEWARD)
 
 
 @pytest.fixture
-def place(db):
-    place = factories.organisation()
-    factories.registry(place)
-    return place
-
-
-@pytest.fixture
 def case(place):
     case, _ = factories.received(place)
     factories.verified(case)

@@ -16,13 +16,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def place(db):
-    place = factories.organisation()
-    factories.registry(place)
-    return place
-
-
-@pytest.fixture
 def lawyer(client, place):
     account = factories.user(Role.LEGAL, place)
     client.force_login(account)

@@ -23,13 +23,6 @@ REQUEST = {
 }
 
 
-@pytest.fixture
-def place(db):
-    place = factories.organisation()
-    factories.registry(place)
-    return place
-
-
 def opened(client, case, secret):
     """The client with the case open in its session."""
     answer = client.post(reverse("public:status"), {"reference": case.reference, "secret": secret})

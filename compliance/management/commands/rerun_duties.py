@@ -23,13 +23,14 @@ class Command(BaseCommand):
             if not count:
                 continue
             try:
-                reasons = duties.rerun(registry.current_model(model))
+                runs = duties.rerun(registry.current_model(model))
             except (child.StepFailed, child.StepCrashed, child.StepHindered) as error:
                 raise CommandError(f"{model.name}: the questions were not put. {error}") from error
-            broken += len(reasons)
-            self.stdout.write(f"{model.name}: {count - len(reasons)} of {count} duties hold.")
-            for reason in reasons:
-                self.stdout.write(f"  {reason}")
+            broken += len(runs)
+            self.stdout.write(f"{model.name}: {count - len(runs)} of {count} duties hold.")
+            for run in runs:
+                told = run.get_outcome_display()
+                self.stdout.write(f"  {run.duty.reference}: {told}. {run.reason}")
         if broken:
             raise CommandError(f"{broken} duties do not hold. Open a case for each.")
         self.stdout.write("Every open duty holds.")
