@@ -176,10 +176,8 @@ def test_duties_are_given_to_the_step_that_verifies_another_case() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_duty_whose_day_is_over_is_destroyed_with_its_key() -> None:
-    version = registry.current_model(factories.model(factories.organisation()))
-    duties.open_for(_verified(version))
+    _, duty = _open_duty()
     Duty.objects.update(ends_on=timezone.localdate() - timedelta(days=1))
-    duty = Duty.objects.get()
 
     assert upkeep.keep_up() == []
 
@@ -188,7 +186,7 @@ def test_duty_whose_day_is_over_is_destroyed_with_its_key() -> None:
     assert not store.artefact_path(duty.sealed).exists()
     with pytest.raises(SealError):
         vault.key_named(str(duty.key_id))
-    assert duties.for_child(version.model) == []
+    assert duties.for_child(duty.model) == []
     assert AuditEvent.objects.filter(action="duty.ended").count() == 1
 
 
@@ -200,6 +198,7 @@ def test_rerun_without_open_duties_says_so(capsys: pytest.CaptureFixture[str]) -
     assert "Every open duty holds." in capsys.readouterr().out
 
 
+@transaction.atomic
 def _open_duty() -> tuple[Case, Duty]:
     case = _verified(registry.current_model(factories.model(factories.organisation())))
     duties.open_for(case)
