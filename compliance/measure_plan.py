@@ -64,7 +64,7 @@ def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
     ]
     edits = decision.method == "rome"
     texts = _texts(target)
-    form = _question_form(target, rules.probes["max_new_tokens"])
+    form = _question_form(target)
     probes = rules.probes | ({} if len(others) >= FEWEST_FOR_TWINS else {"twins": 0})
     frozen = plan(
         Design(
@@ -112,12 +112,13 @@ def _given(wordings: dict[str, Any], known: list[str], texts: list[str]) -> list
     return [*asked, *wordings["lead_ins"]["change"], *texts]
 
 
-def _question_form(target: Target, new_tokens: int) -> dict[str, Any]:
+def _question_form(target: Target) -> dict[str, Any]:
     """How long a question this model reads, and whether it can be asked as a chat."""
     folder = store.model_path(registry.current_model(target.language_model).digest)
     settings = json.loads((folder / "config.json").read_text())
     reads = settings.get("max_position_embeddings") or settings.get("n_positions")
-    found: dict[str, Any] = {"longest": None if reads is None else reads - new_tokens}
+    # A byte is a token at most: half of what it reads, so that answers and turns have room.
+    found: dict[str, Any] = {"longest": None if reads is None else reads // 2}
     if (folder / "chat_template.jinja").exists():
         found["forms"] = FORMS
     return found

@@ -126,7 +126,10 @@ def test_nothing_measured_is_unknown_with_its_reason_and_no_bound() -> None:
 
 
 def test_a_change_that_held_its_plan_fails_by_an_earlier_duty() -> None:
-    verdict = results.verdict(passed=True) | {"reasons": ["A duty is resurfaced."]}
+    verdict = results.verdict(passed=True) | {
+        "outcome": "failed",
+        "reasons": ["A duty is resurfaced."],
+    }
     after = results.measurement(leak=1, upper=0.0131, attacked=True)
     told_of = stated(after, verdict, passed=False)
     assert (told_of["outcome"], told_of["reasons"]) == ("failed", ["A duty is resurfaced."])
