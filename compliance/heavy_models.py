@@ -243,7 +243,8 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     after = measure(lm, plan, _staged(report, "Measuring after"))
     # Measured by the same plan; its plain digest is not kept, for a plan could be guessed from it.
     before = Measurement.from_dict(request["before"] | {"plan_digest": plan.digest})
-    verdict = compare(before, after, request["thresholds"])
+    # As demanded when the plan was frozen; plans of earlier versions do not say.
+    verdict = compare(before, after, plan.thresholds or request["thresholds"])
     duties = _rerun(lm, request["duties"], report)
     return {"after": _unnamed(after), "verdict": verdict.as_dict(), "duties": duties}
 
