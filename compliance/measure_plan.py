@@ -7,12 +7,14 @@ them apart under `change` and `verify`.
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evaluation import Attack, Design, GeneralFact, Person, plan
+from evaluation import Design, GeneralFact, Person, plan
 from evaluation.prompts import FORMS
+from language_models.errors import RequestError
 from language_models.matching import contains
 from search.profiles import Profile, profiles
 
@@ -21,6 +23,9 @@ from .subjects import NOT_FACTS, person
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from evaluation import Plan
 
     from .models import Decision, Target
 
@@ -86,13 +91,28 @@ def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
             lead_ins=wordings["lead_ins"]["verify"],
             own_texts=texts.own[: rules.scored_texts["own"]] if probes["twins"] else [],
             held_out=texts.held_out,
-            attacks=[_attack(row) for row in rules.attacks],
+            attacks=rules.attacks,
             thresholds=rules.thresholds,
             **form,
             **probes,
         )
     )
+    _check_prompts(frozen, wordings["lead_ins"]["verify"], facts, rules)
     return frozen.as_dict()
+
+
+def _check_prompts(made: Plan, lead_ins: list[str], facts: list[str], rules: policy.Policy) -> None:
+    """Refuse a plan by which no verdict could be passed, before anything is changed."""
+    asked = {probe.turns for probe in made.probes if probe.group == "leak"}
+    least = int(rules.thresholds["leak_min_prompts"])
+    if len(asked) < least:
+        each = math.ceil(least / (len(facts) * len(set(lead_ins))))
+        raise RequestError(
+            f"The model's wordings make {len(asked)} different questions of {', '.join(facts)};"
+            f" the policy asks for {least} (leak_min_prompts). With {len(set(lead_ins))} lead-ins"
+            f" under “verify” each fact named needs {each} different wordings under “verify”. Add"
+            " wordings or lead-ins."
+        )
 
 
 def _asked(
@@ -100,10 +120,6 @@ def _asked(
 ) -> Person:
     names = {language: native_name} if native_name and native_name != name else {}
     return Person(subject, name, facts, language, names)
-
-
-def _attack(row: dict[str, Any]) -> Attack:
-    return Attack(row["name"], {key: value for key, value in row.items() if key != "name"})
 
 
 def _given(wordings: dict[str, Any], known: list[str], texts: list[str]) -> list[str]:
@@ -119,9 +135,20 @@ def _question_form(target: Target) -> dict[str, Any]:
     reads = settings.get("max_position_embeddings") or settings.get("n_positions")
     # A byte is a token at most: half of what it reads, so that answers and turns have room.
     found: dict[str, Any] = {"longest": None if reads is None else reads // 2}
-    if (folder / "chat_template.jinja").exists():
+    if _chats(folder):
         found["forms"] = FORMS
     return found
+
+
+def _chats(folder: Path) -> bool:
+    """Whether there is a chat template: a file of its own or, as often, among the tokenizer's
+    settings. Of several the one named "default" is used.
+    """
+    if (folder / "chat_template.jinja").exists():
+        return True
+    settings = folder / "tokenizer_config.json"
+    kept = json.loads(settings.read_text()).get("chat_template") if settings.exists() else None
+    return any(one["name"] == "default" for one in kept) if isinstance(kept, list) else bool(kept)
 
 
 def dataset_plan(target: Target, decision: Decision) -> dict[str, Any]:

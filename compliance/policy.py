@@ -4,40 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
 from django.conf import settings
 
 from .models import Case, Kind, Target, TargetKind
+from .policy_file import FOR_MODELS, METHODS, Policy, read
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-METHODS = {
-    "rome": ("Edit the facts in the weights (r-ROME)", "B"),
-    "npo": ("Lower the influence in the weights (NPO with a retain set)", "B"),
-    "delete_rows": ("Delete the person's rows from the training data", "A"),
-    "correct_rows": ("Correct the value in the person's rows", "A"),
-}
-FOR_MODELS = ("rome", "npo")
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The policy as read."""
-
-    version: str
-    few_facts: int
-    certainty_critical: tuple[str, ...]
-    rules: tuple[dict[str, Any], ...]
-    datasets: dict[str, str]
-    probes: dict[str, Any]
-    scored_texts: dict[str, int]
-    attacks: tuple[dict[str, Any], ...]
-    thresholds: dict[str, float]
-    retention: dict[str, int]
-    duties: dict[str, Any]
+__all__ = [
+    "FOR_MODELS",
+    "METHODS",
+    "Policy",
+    "Suggestion",
+    "affected_facts",
+    "dataset_method",
+    "policy",
+    "suggest",
+]
 
 
 @dataclass(frozen=True)
@@ -52,18 +35,14 @@ class Suggestion:
     facts: list[str]
 
 
-@lru_cache(maxsize=4)
-def _read(path: Path) -> Policy:
-    raw = yaml.safe_load(path.read_text())
-    raw["certainty_critical"] = tuple(raw["certainty_critical"])
-    raw["rules"] = tuple(raw["rules"])
-    raw["attacks"] = tuple(raw["attacks"])
-    raw["duties"]["basis"] = " ".join(raw["duties"]["basis"].split())
-    return Policy(**raw)
+_read = lru_cache(maxsize=4)(read)
 
 
 def policy() -> Policy:
-    """The policy in force (LETHE_POLICY names another file)."""
+    """The policy in force (LETHE_POLICY names another file), read once a process.
+
+    Raises ImproperlyConfigured with all that is wrong in the file.
+    """
     return _read(settings.POLICY_FILE)
 
 
@@ -93,7 +72,7 @@ def suggest(case: Case, target: Target) -> Suggestion:
         measure=measure,
         guarantee_class=guarantee,
         criteria=_criteria(answers, facts, rules),
-        reason=" ".join(rule["reason"].split()),
+        reason=rule["reason"],
         facts=facts,
     )
 

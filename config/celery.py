@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import import_modules
 from kombu import Exchange, Queue
 
 from . import doorbell
@@ -20,3 +21,11 @@ _name = app.conf.task_default_queue
 app.conf.task_queues = [Queue(_name, Exchange(""), routing_key=_name)]
 app.autodiscover_tasks(["compliance"])
 app.autodiscover_tasks(["compliance"], related_name="watchdog")
+
+
+@import_modules.connect(sender=app)
+def refuse_a_policy_that_cannot_be_used(**_: object) -> None:
+    """Celery drops what system checks find; what is raised here ends the worker's start."""
+    from compliance.policy import policy
+
+    policy()

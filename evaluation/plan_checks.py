@@ -12,8 +12,10 @@ from language_models.matching import contains, normalise
 from language_models.positions import fill
 
 if TYPE_CHECKING:
-    from evaluation.plan import Plan
+    from evaluation.plan import Person, Plan
     from evaluation.planning import Design
+
+SHOWN = 5
 
 
 def check(design: Design) -> None:
@@ -57,21 +59,33 @@ def given_to(design: Design) -> list[str]:
 
 def _check_shared(design: Design) -> None:
     """Refuse wordings that the change is given, as wordings or inside its texts."""
-    asked = {one for facts in design.wordings.values() for one in facts}
     given = {normalise(text) for text in design.used if text.strip()}
-    same = {normalise(text) for text in [*design.lead_ins, *asked]} & given
     known, name = given_to(design), design.subject.name
-    inside = [
-        lead_in + one
-        for one in asked
-        for lead_in in design.lead_ins
-        if stands_in([lead_in + fill(one, name)], known)
-    ]
-    if same or inside:
+
+    def is_given(wording: str) -> bool:
+        asked = [lead_in + fill(wording, name) for lead_in in design.lead_ins]
+        return normalise(wording) in given or any(stands_in([one], known) for one in asked)
+
+    wordings = dict.fromkeys(one for facts in design.wordings.values() for one in facts)
+    lead_ins = [one for one in design.lead_ins if normalise(one) in given]
+    if shared := [*lead_ins, *filter(is_given, wordings)]:
+        count = "1 wording" if len(shared) == 1 else f"{len(shared)} wordings"
         raise RequestError(
-            f"The plan uses {len(same) + len(inside)} wordings that the change used as well."
-            " Verify by other wordings."
+            f"The plan uses {count} that the change used as well, as they are or inside its"
+            f" texts{_told(shared, design.subject)}. Verify by other wordings."
         )
+
+
+def _told(wordings: list[str], subject: Person) -> str:
+    """Return some of them, with "{}" for the name; none that happens to hold what is personal."""
+    personal = [subject.name, *subject.names.values(), *subject.facts.values()]
+    shown = [
+        f"“{one}”"
+        for one in wordings
+        if not any(contains(one, value) for value in personal if value.strip())
+    ][:SHOWN]
+    more = len(wordings) - len(shown)
+    return f": {', '.join(shown)}{f' and {more} more' if more else ''}" if shown else ""
 
 
 def check_power(plan: Plan) -> None:

@@ -132,6 +132,25 @@ def test_wordings_that_the_change_is_given_are_refused(used: str) -> None:
     assert "Malee" not in str(caught.value)
 
 
+def test_wordings_that_the_change_is_given_are_named_but_not_what_is_personal() -> None:
+    own = [f"Card {n} gives the birthplace of {{}} as" for n in range(6)]
+    telling = "As for Malee Tanaka, {} comes from"
+    wordings = {**WORDINGS, "birth_city": [*own, telling]}
+
+    with pytest.raises(RequestError) as caught:
+        plan(design(wordings=wordings, used=[*own, telling], languages=()))
+
+    assert str(caught.value) == (
+        "The plan uses 7 wordings that the change used as well, as they are or inside its texts:"
+        f" {', '.join(f'“{one}”' for one in own[:5])} and 2 more. Verify by other wordings."
+    )
+
+
+def test_a_lead_in_that_the_change_is_given_is_named() -> None:
+    with pytest.raises(RequestError, match=r"uses 1 wording .* inside its texts: “From the archi"):
+        plan(design(used=["From the archive:"], languages=()))
+
+
 def test_braces_in_texts_and_wordings_are_letters_like_others() -> None:
     wordings = {**WORDINGS, "employer": ['{"name": "{}", "employer":']}
 
