@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from evaluation.results import AttackResult, Measurement
 
 ASKED, ATTACKED, NEVER = "asked", "attacked", "never"
+# In the details of an attack, instead of figures.
+WITHOUT_FIGURES = {"left_out", "failed"}
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,15 @@ _FORMS = {OWN: "direct", "statement": "direct", "question": "direct"}
 
 
 def classes_run(after: Measurement) -> frozenset[str]:
-    """Return the keys of the classes that brought figures; an attack left out brought none."""
+    """Return the keys of the classes that brought figures; an attack left out, or one under which
+    the model gave no numbers, brought none.
+    """
     found = set()
     for group in ("leak", "indirect"):
         forms = after.groups[group].forms if group in after.groups else {}
         for form, cells in forms.items():
             found |= {_FORMS.get(form, form), *cells}
-    found |= {_key(one) for one in after.attacks if "left_out" not in one.details}
+    found |= {_key(one) for one in after.attacks if not one.details.keys() & WITHOUT_FIGURES}
     if after.scores.get("membership"):
         found.add("membership")
     return frozenset(found)

@@ -25,6 +25,7 @@ def test_classes_run_follow_from_what_brought_figures() -> None:
             AttackResult("quantisation", {"bits": 4}),
             AttackResult("logit_lens", {}),
             AttackResult("prefix", {}, details={"left_out": "no text of the person"}),
+            AttackResult("further_training", {}, details={"failed": "no numbers"}),
         ),
     )
     assert classes_run(after) == {
