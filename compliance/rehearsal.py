@@ -189,7 +189,7 @@ class Rehearsal:
     def propose(self, part: Part, case: Case) -> None:
         if case.targets.filter(state="failed").exists():
             reasons = Verification.objects.filter(application__target__case=case, passed=False)
-            told = " ".join(reason for row in reasons for reason in row.verdict["reasons"])
+            told = " ".join(reason for row in reasons for reason in row.verdict.get("reasons", ()))
             raise RehearsalFailed(f"{case.reference}: the verification did not hold. {told}")
         for target in case.targets.filter(affected=True):
             suggestion = policy.suggest(case, target)
