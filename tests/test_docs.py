@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from compliance import policy
 from compliance.law import laws
 from compliance.models import Outcome, VersionState
 from compliance.statuses import Status
+from evaluation import Measurement, Probe, Thresholds, clopper_pearson_upper
+from evaluation.compare import residual_risk
+from evaluation.results import group_results
+from evaluation.risk import probes_needed
 from language_models.methods import GUARANTEES
 from reports.wording import banned_words
 from unlearning import METHODS
@@ -91,3 +96,25 @@ def test_no_absolute_words_in_what_people_read() -> None:
     for path in [*pages, *packs]:
         assert banned_words(path.read_text()) == [], path
     assert banned_words(ALL) == []
+
+
+def test_the_sentence_that_may_be_promised_is_one_that_a_report_says() -> None:
+    # One fact of the demo: 14 wordings with 6 lead-ins, in as many answers as the policy asks for.
+    asked = [Probe(f"p-{n}", "leak", "c", "fact", f"{n % 84}", ("x",)) for n in range(320)]
+    said = residual_risk(Measurement("", group_results(asked, set()), {}), Thresholds()).statement
+
+    quoted = re.search("in the words of the report: “(.+?)”", " ".join(DOCS["legal.md"].split()))
+
+    assert quoted is not None
+    assert quoted[1] in said
+
+
+def test_wordings_that_stewards_are_told_to_have_make_enough_prompts() -> None:
+    text = " ".join(DOCS["stewards.md"].split())
+    least = int(policy.policy().thresholds["leak_min_prompts"])
+
+    assert f"`leak_min_prompts` ({least} in the shipped one" in text
+    assert f"With 6 lead-ins that is {math.ceil(least / 6)} wordings" in text
+    assert least == probes_needed(0.05)
+    assert f"(84 prompts, the demo) {clopper_pearson_upper(0, 84) * 100:.1f} %" in text
+    assert f"{probes_needed(0.01)} prompts 1 %" in text
