@@ -52,7 +52,10 @@ Beat = Callable[[Progress | None], bool]
 
 
 def _environment() -> dict[str, str]:
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "TMPDIR")
+    kept = (
+        *("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV", "TMPDIR"),
+        *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
+    )
     found = {name: os.environ[name] for name in kept if name in os.environ}
     return found | {
         "PYTHONPATH": str(settings.BASE_DIR),

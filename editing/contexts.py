@@ -10,8 +10,9 @@ import torch
 
 from language_models.architecture import parts
 from language_models.errors import RequestError
-from language_models.generation import encode, generate, pad_right
+from language_models.generation import encode, generate
 from language_models.moments import hooked
+from language_models.padding import pad_right
 from language_models.positions import Located, fill, locate, with_target
 
 if TYPE_CHECKING:

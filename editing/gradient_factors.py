@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from language_models.architecture import Projection, parts
 from language_models.checkpoint import LanguageModel
-from language_models.generation import pad_right
 from language_models.moments import hooked
+from language_models.padding import pad_right
 from language_models.replay import frozen
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from language_models.architecture import Parts, parts
-from language_models.generation import pad_right
 from language_models.moments import hooked
+from language_models.padding import pad_right
 from language_models.replay import select_rows
 
 if TYPE_CHECKING:

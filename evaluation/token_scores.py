@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from language_models.errors import NoNumbers, RequestError
-from language_models.generation import encode, pad_right, window_of
+from language_models.generation import encode, window_of
 from language_models.modes import evaluating
+from language_models.padding import pad_right
 from language_models.positions import with_target
 
 if TYPE_CHECKING:

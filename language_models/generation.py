@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from language_models.cache import cache_with_room
 from language_models.errors import NoNumbers, RequestError
 from language_models.modes import evaluating
+from language_models.padding import pad_left, pad_right
 from language_models.positions import encoded_all
 from language_models.progress import Progress, silent
+from language_models.shared_prefixes import fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +56,8 @@ def generate(
 
     temperature 0 is greedy; above 0 the whole distribution is sampled. seed is one number for
     all prompts, or one per prompt: then a prompt's text does not depend on the other prompts.
-    Raises RequestError, and NoNumbers when the model computes NaN or infinity.
+    Raises RequestError, also for a prompt that leaves no room in what the model reads, and
+    NoNumbers when the model computes NaN or infinity.
     """
     written = write(
         lm,
@@ -86,6 +89,7 @@ def write(
         return []
     report = progress or silent
     rows = encode_all(lm, prompts)
+    _check_room(lm, rows, max_new_tokens)
     draws = _draws(len(rows), max_new_tokens, seed) if temperature > 0 else None
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     written = [Written("", stopped=False)] * len(rows)
@@ -154,25 +158,6 @@ def encode_all(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     return rows
 
 
-def pad_right(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (ids, mask), both (b, t) on the model's device, padded at the end."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=lm.device)
-    mask = torch.tensor(
-        [[1] * len(row) + [0] * (width - len(row)) for row in rows], device=lm.device
-    )
-    return ids, mask
-
-
-def _pad_left(lm: LanguageModel, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=lm.device)
-    mask = torch.tensor(
-        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device
-    )
-    return ids, mask
-
-
 def window_of(lm: LanguageModel) -> int | None:
     """Return how many tokens the model reads at once, None when its config does not say."""
     found = getattr(lm.model.config, "max_position_embeddings", None)
@@ -186,6 +171,15 @@ def end_tokens(lm: LanguageModel) -> list[int]:
         if ids is not None:
             return [ids] if isinstance(ids, int) else list(ids)
     return []
+
+
+def _check_room(lm: LanguageModel, rows: Sequence[list[int]], steps: int) -> None:
+    window, longest = window_of(lm), max(map(len, rows))
+    if window is not None and longest + steps > window:
+        raise RequestError(
+            f"A prompt of {longest} tokens with {steps} new ones is more than the {window} that"
+            " this model reads at once. Shorten it, or ask for fewer new tokens."
+        )
 
 
 def _draws(count: int, steps: int, seed: int | Sequence[int]) -> torch.Tensor:
@@ -207,10 +201,7 @@ def _continue(
     draws: torch.Tensor | None,
 ) -> list[tuple[list[int], bool]]:
     """Return the new tokens per row, and whether the row came to the model's own end."""
-    # Imported here, as it reads this module.
-    from language_models.shared_prefixes import fill
-
-    ids, mask = _pad_left(lm, rows)
+    ids, mask = pad_left(lm, rows)
     stops = torch.tensor(end_tokens(lm), dtype=torch.long, device=lm.device)
     position = (mask.cumsum(dim=1) - 1).clamp(min=0)
     cache: Any = cache_with_room(lm.model.config, ids.shape[1] + steps)

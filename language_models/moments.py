@@ -12,8 +12,9 @@ import torch
 
 from language_models.architecture import parts
 from language_models.errors import RequestError
-from language_models.generation import encode, pad_right
+from language_models.generation import encode
 from language_models.modes import evaluating
+from language_models.padding import pad_right
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:

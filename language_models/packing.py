@@ -7,7 +7,6 @@ model's own plain function, with its caps, sinks and windows.
 
 from __future__ import annotations
 
-import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,6 +16,8 @@ import torch
 from transformers import AttentionInterface
 
 from language_models.architecture import parts
+from language_models.attention import added, attending, exchangeable, plain
+from language_models.padding import pad_right
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,19 +46,13 @@ class _Group:
 _groups: ContextVar[tuple[_Group, ...]] = ContextVar("groups")
 
 
-def can_pack(lm: LanguageModel) -> bool:
-    """Whether `packed_states` is for this model: on the processor, where it was measured.
-
-    GPT-J has no exchangeable attention. Gradient checkpointing computes blocks a second time, when
-    the texts are no longer known.
-    """
-    model = lm.model
-    return (
-        lm.device.type == "cpu"
-        and bool(getattr(model, "_supports_attention_backend", False))
-        and model.config._attn_implementation == "eager"
-        and not model.is_activation_checkpointing
-    )
+def states_of(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+    """Return last states (n, d), and where those of each text begin; padded where none can pack."""
+    if exchangeable(lm):
+        return packed_states(lm, texts)
+    ids, mask = pad_right(lm, texts)
+    found = parts(lm.model).backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+    return found.flatten(0, 1), list(range(0, ids.numel(), ids.shape[1]))
 
 
 def packed_states(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
@@ -67,16 +62,13 @@ def packed_states(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Te
     row = [token for number in order for token in texts[number]]
     positions = [position for length in lengths for position in range(length)]
     ids, at = (torch.tensor([one], device=lm.device) for one in (row, positions))
-    config = lm.model.config
     known = _groups.set(_grouped(lengths))
-    config._attn_implementation = NAME
     try:
-        states: Tensor = parts(lm.model).backbone(input_ids=ids, position_ids=at, use_cache=False)[
-            0
-        ]
+        with attending(lm, NAME):
+            found = parts(lm.model).backbone(input_ids=ids, position_ids=at, use_cache=False)
     finally:
-        config._attn_implementation = "eager"
         _groups.reset(known)
+    states: Tensor = found[0]
     begin = dict(zip(order, accumulate(lengths, initial=0), strict=False))
     return states[0], [begin[number] for number in range(len(texts))]
 
@@ -101,12 +93,12 @@ def _attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend within each text. query, key, value (1, heads, n, d); returns (1, n, heads, d)."""
-    plain = sys.modules[type(module).__module__].eager_attention_forward
-    found = []
+    attend, found = plain(module), []
     for group in _groups.get():
         grids = (_spread(one, group) for one in (query, key, value))
-        mask = _mask(group.width, options.get("sliding_window"), query.dtype)
-        output, _ = plain(module, *grids, mask, **options)
+        at = torch.arange(group.width)
+        mask = added(at[:, None] - at, options.get("sliding_window"), query.dtype)[None, None]
+        output, _ = attend(module, *grids, mask, **options)
         found.append(output.flatten(0, 1)[group.places])
     return torch.cat(found)[None], None
 
@@ -121,17 +113,6 @@ def _spread(tokens: Tensor, group: _Group) -> Tensor:
         .view(group.texts, group.width, heads, size)
         .transpose(1, 2)
     )
-
-
-def _mask(width: int, window: int | None, dtype: torch.dtype) -> Tensor:
-    """Return what is added to attention (1, 1, width, width): nothing later, nothing far away."""
-    distance = torch.arange(width)[:, None] - torch.arange(width)
-    hidden = distance < 0
-    if window is not None:
-        hidden |= distance >= window
-    return torch.zeros(width, width, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)[
-        None, None
-    ]
 
 
 AttentionInterface.register(NAME, _attention)

@@ -17,9 +17,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from language_models.architecture import Parts, parts
 from language_models.errors import RequestError
-from language_models.generation import pad_right
 from language_models.modes import evaluating
 from language_models.moments import hooked
+from language_models.padding import pad_right
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,8 +16,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 from language_models.architecture import Parts, parts
-from language_models.generation import pad_right
 from language_models.moments import hooked
+from language_models.padding import pad_right
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

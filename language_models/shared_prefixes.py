@@ -7,7 +7,6 @@ path to it. The model's own plain attention function computes it, as in packing.
 
 from __future__ import annotations
 
-import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 
 from language_models.architecture import parts
-from language_models.generation import pad_right
-from language_models.packing import can_pack
+from language_models.attention import added, attending, exchangeable, plain
+from language_models.packing import states_of as packed_or_padded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,14 +66,12 @@ _kept: ContextVar[list[tuple[Tensor, Tensor]] | None] = ContextVar("kept", defau
 def states_of(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor, list[list[int]]]:
     """Return last states (n, d) and, per text, where in them each of its tokens stands.
 
-    Where attention cannot be exchanged (packing.can_pack) the texts are padded instead.
+    Where attention cannot be exchanged (attention.exchangeable) the texts are padded instead.
     """
-    if not can_pack(lm):
-        ids, mask = pad_right(lm, [list(text) for text in texts])
-        found = parts(lm.model).backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
-        width = ids.shape[1]
-        places = [[n * width + at for at in range(len(text))] for n, text in enumerate(texts)]
-        return found.flatten(0, 1), places
+    if not exchangeable(lm):
+        states, begins = packed_or_padded(lm, texts)
+        pairs = zip(begins, texts, strict=True)
+        return states, [list(range(begin, begin + len(text))) for begin, text in pairs]
     known = tree(texts)
     return _states(lm, known), known.paths
 
@@ -85,7 +82,7 @@ def fill(lm: LanguageModel, texts: Sequence[Sequence[int]], cache: DynamicCache)
     They stand in it as padded on the left. None, and the cache as it was, where beginnings are not
     shared enough to pay, or this model is not computed so.
     """
-    if not can_pack(lm) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+    if not exchangeable(lm) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
         return None
     known = tree(texts)
     if len(known.ids) > MOST_NODES * sum(map(len, texts)):
@@ -109,17 +106,14 @@ def fill(lm: LanguageModel, texts: Sequence[Sequence[int]], cache: DynamicCache)
 
 def _states(lm: LanguageModel, known: Tree) -> Tensor:
     ids, depths = (torch.tensor([one], device=lm.device) for one in (known.ids, known.depths))
-    config = lm.model.config
     before = _groups.set(_grouped(known))
-    config._attn_implementation = NAME
     try:
-        states: Tensor = parts(lm.model).backbone(
-            input_ids=ids, position_ids=depths, use_cache=False
-        )[0]
+        with attending(lm, NAME):
+            found = parts(lm.model).backbone(input_ids=ids, position_ids=depths, use_cache=False)
     finally:
-        config._attn_implementation = "eager"
         _groups.reset(before)
-    return states[0]
+    states: Tensor = found[0][0]
+    return states
 
 
 def tree(texts: Sequence[Sequence[int]]) -> Tree:
@@ -187,19 +181,14 @@ def _attention(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend along each path. query, key, value (1, heads, n, d); returns (1, n, heads, d)."""
-    plain = sys.modules[type(module).__module__].eager_attention_forward
+    attend, window = plain(module), options.get("sliding_window")
     keys, values, queries = (one[0].transpose(0, 1) for one in (key, value, query))
     if (kept := _kept.get()) is not None:
         kept.append((keys, values))
     found = queries.new_empty(*queries.shape[:2], values.shape[-1])
-    window = options.get("sliding_window")
     for group in _groups.get():
-        hidden = group.distance < 0
-        if window is not None:
-            hidden = hidden | (group.distance >= window)
-        mask = torch.zeros(hidden.shape, dtype=query.dtype)
-        mask = mask.masked_fill(hidden, torch.finfo(query.dtype).min)[:, None]
-        output, _ = plain(
+        mask = added(group.distance, window, query.dtype)[:, None]
+        output, _ = attend(
             module,
             queries[group.asking].transpose(1, 2),
             keys[group.path].transpose(1, 2),

@@ -23,8 +23,8 @@ import torch
 
 from language_models.architecture import parts
 from language_models.errors import RequestError
-from language_models.generation import pad_right
 from language_models.modes import evaluating
+from language_models.padding import pad_right
 from language_models.positions import ROLES, Located, fill, locate, with_target
 from language_models.restoring import EMBEDDING, Kind, Restored, Runs, Statement
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from language_models.attention import exchangeable
 from language_models.errors import NotReached, RequestError
 from language_models.methods import public_config
-from language_models.packing import can_pack
 from language_models.progress import Progress, silent
 from unlearning.gates import Gates, Watch
 from unlearning.losses import divergence
@@ -86,7 +86,7 @@ class Task:
     @property
     def cost(self) -> int:
         """What a further pass costs on this device, in tokens: all, where nothing is padded."""
-        if can_pack(self.lm):
+        if exchangeable(self.lm):
             return self.config.tokens_per_pass
         return PASS_COST.get(self.lm.device.type, PASS_COST_ELSEWHERE)
 

@@ -22,8 +22,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from language_models.adapters import acting, stacked
 from language_models.checkpoint import LanguageModel
-from language_models.generation import encode, generate, pad_right
+from language_models.generation import encode, generate
 from language_models.modes import evaluating
+from language_models.padding import pad_right
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from language_models.architecture import parts
-from language_models.generation import pad_right
 from language_models.methods import require_positive, setting
 from language_models.moments import hooked
+from language_models.padding import pad_right
 from unlearning.loop import Task, Term, unlearned
 from unlearning.losses import misdirection
 from unlearning.settings import MODULES, RetainConfig

@@ -9,8 +9,8 @@ import torch
 
 from language_models.architecture import parts
 from language_models.errors import RequestError
-from language_models.generation import end_tokens, pad_right
-from language_models.packing import can_pack, packed_states
+from language_models.generation import end_tokens
+from language_models.packing import states_of
 from language_models.positions import encoded, with_target
 from unlearning.losses import Predictions, wide
 from unlearning.records import tokens
@@ -18,8 +18,6 @@ from unlearning.results import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
     from language_models.checkpoint import LanguageModel
     from unlearning.results import Text
@@ -83,7 +81,7 @@ def predictions(lm: LanguageModel, rows: Sequence[Row]) -> Predictions:
 
     The head sees these positions only; it is the largest matrix of a model with many tokens.
     """
-    states, begins = _states(lm, [row.ids for row in rows])
+    states, begins = states_of(lm, [row.ids for row in rows])
     places = [
         begin + place for begin, row in zip(begins, rows, strict=True) for place in row.places
     ]
@@ -96,12 +94,3 @@ def predictions(lm: LanguageModel, rows: Sequence[Row]) -> Predictions:
         torch.tensor(numbers, device=logits.device),
         len(rows),
     )
-
-
-def _states(lm: LanguageModel, texts: list[list[int]]) -> tuple[Tensor, list[int]]:
-    """Return the last states (n, d) and where those of each text begin."""
-    if can_pack(lm):
-        return packed_states(lm, texts)
-    ids, mask = pad_right(lm, texts)
-    found = parts(lm.model).backbone(input_ids=ids, attention_mask=mask, use_cache=False)[0]
-    return found.flatten(0, 1), list(range(0, ids.numel(), ids.shape[1]))

@@ -9,10 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from language_models.adapters import acting, matrices, trainable
+from language_models.architecture import parts
 from language_models.delta import copy_weights, restore_weights
 from language_models.errors import RequestError
-from language_models.generation import encode, end_tokens, pad_right, window_of
+from language_models.generation import encode, end_tokens, window_of
 from language_models.modes import evaluating
+from language_models.packing import states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,11 +93,18 @@ def _train(
             while len(order) < batch:
                 order += torch.randperm(len(rows), generator=drawing).tolist()
             chosen, order = order[:batch], order[batch:]
-            ids, mask = pad_right(lm, [rows[index] for index in chosen])
-            logits = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            labels = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
-            loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels.flatten())
+            loss = _loss(lm, [rows[index] for index in chosen])
             adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             adam.step()
+
+
+def _loss(lm: LanguageModel, rows: Sequence[list[int]]) -> Tensor:
+    """Return the mean of -log p over all tokens of rows but the first of each."""
+    states, begins = states_of(lm, rows)
+    pairs = zip(begins, rows, strict=True)
+    before = [begin + at for begin, row in pairs for at in range(len(row) - 1)]
+    logits = parts(lm.model).logits(states[torch.tensor(before, device=states.device)])
+    labels = [token for row in rows for token in row[1:]]
+    return F.cross_entropy(logits.float(), torch.tensor(labels, device=logits.device))

@@ -17,8 +17,9 @@ from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.delta import LowRank
 from language_models.families import FAMILIES
-from language_models.generation import encode, pad_right
+from language_models.generation import encode
 from language_models.modes import evaluating
+from language_models.padding import pad_right
 from tests.editing.gradient_cases import changed, digests, standing
 from tests.editing.learned_cases import tiny_editor, tiny_training
 from tests.language_models.factories import DENSE, MIXTURES, SENTENCES, tiny_model

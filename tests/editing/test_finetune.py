@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from editing import METHODS, edit
 from editing.finetune import FinetuneConfig
 from editing.kept_blocks import keep_blocks
-from editing.training_rows import asked, neighbour_rows, target_rows
+from editing.training_rows import asked, end_mark, neighbour_rows, target_rows
 from language_models import NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.families import FAMILIES
-from language_models.generation import encode, end_tokens, pad_right
+from language_models.generation import encode
+from language_models.padding import pad_right
 from tests.editing.gradient_cases import OTHER, REQUEST, changed, digests, model, standing
 from tests.language_models.factories import DENSE, MIXTURES
 
@@ -88,7 +90,7 @@ def test_ft_l_changes_no_element_by_more_than_its_box_in_any_number_format() -> 
 
 def test_ft_l_compat_scores_every_token_at_the_last_one_of_the_prompt() -> None:
     lm = model()
-    rows = target_rows(lm, [OTHER], end_mark=False)
+    rows = target_rows(lm, [OTHER])
 
     wrong, right = asked(lm, rows, at_prompt=True), asked(lm, rows)
 
@@ -100,10 +102,19 @@ def test_ft_l_compat_scores_every_token_at_the_last_one_of_the_prompt() -> None:
 
 def test_the_end_mark_is_part_of_the_target_for_locft_bf_alone() -> None:
     lm = model()
-    end = end_tokens(lm)[0]
+    (end,) = end_mark(lm)
 
-    assert all(row.ids[-1] == end for row in target_rows(lm, [REQUEST]))
-    assert all(row.ids[-1] != end for row in target_rows(lm, [REQUEST], end_mark=False))
+    assert all(row.ids[-1] == end for row in target_rows(lm, [REQUEST], end=(end,)))
+    assert all(row.ids[-1] != end for row in target_rows(lm, [REQUEST]))
+
+
+def test_a_target_that_is_the_end_mark_alone_is_asked_for() -> None:
+    lm = model()
+    request = replace(REQUEST, prompt="{} was born in ", target="</s>", paraphrases=())
+
+    (row,) = target_rows(lm, [request], end=end_mark(lm))
+
+    assert row.ids[row.start :] == (*end_mark(lm), *end_mark(lm))
 
 
 def test_rows_with_lead_ins_are_there_bare_too_and_equal_rows_once() -> None:
@@ -211,7 +222,7 @@ def test_rows_score_the_target_alone_for_any_script(subject: str, size: int) -> 
     lm = model()
     request = type(REQUEST)(subject, "{}, {}".replace("{}", subject, 1), "東京")
 
-    for row in target_rows(lm, [request] * size, end_mark=False):
+    for row in target_rows(lm, [request] * size):
         assert list(row.ids[: row.start]) == encode(lm, f"{subject}, {subject}")
         assert lm.tokenizer.decode(row.ids[row.start :]).strip() == "東京"
 
@@ -225,6 +236,8 @@ def test_rows_score_the_target_alone_for_any_script(subject: str, size: int) -> 
         {"epochs": 0},
         {"box": 0.0},
         {"compat": True},
+        {"variant": "ft-m", "margin": 1.1},
+        {"variant": "ft-l", "neighbours_lost": 0.1},
         {"neighbour_weight": -1.0},
         {"stop_loss": -1.0},
     ],

@@ -14,7 +14,8 @@ from editing.memory import EditedKeys
 from language_models import DeltaError, NotReached, RequestError
 from language_models.checkpoint import state_digest
 from language_models.families import FAMILIES
-from language_models.generation import encode, generate, pad_right
+from language_models.generation import encode, generate
+from language_models.padding import pad_right
 from tests.editing.gradient_cases import REQUEST, model, standing
 
 # One vector behind the middle block of three brings out one token.

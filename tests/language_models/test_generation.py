@@ -176,3 +176,11 @@ def test_nll_in_batches_equals_the_models_own_loss() -> None:
         ids = torch.tensor([encode(lm, text)])
         loss = lm.model(input_ids=ids, labels=ids).loss
         assert total.item() == pytest.approx(loss.item() * (ids.shape[1] - 1), rel=1e-5)
+
+
+def test_prompt_that_leaves_no_room_is_refused_before_anything_is_written() -> None:
+    lm = tiny_model()
+    window = lm.model.config.max_position_embeddings
+    longest = "a" * window
+    with pytest.raises(RequestError, match=f"the {window} that this model reads"):
+        generate(lm, ["a", longest], max_new_tokens=4)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from language_models.architecture import parts
+from language_models.attention import exchangeable
 from language_models.families import FAMILIES
-from language_models.packing import TEXTS_AT_A_TIME, can_pack, packed_states
+from language_models.packing import TEXTS_AT_A_TIME, packed_states
 from tests.language_models.factories import tiny_model
 
 PACKED = sorted(set(FAMILIES) - {"gptj"})
@@ -27,7 +28,7 @@ def texts(longest: int = 40) -> list[list[int]]:
 def test_each_text_has_the_states_that_it_has_alone(family: str) -> None:
     # Longer than the windows of the tiny models that have one.
     lm, packed = tiny_model(family), texts()
-    assert can_pack(lm)
+    assert exchangeable(lm)
 
     with torch.no_grad():
         states, begins = packed_states(lm, packed)
@@ -67,11 +68,11 @@ def test_plain_attention_is_back_also_after_an_error() -> None:
         packed_states(lm, [[5, 6], [10**6]])
 
     assert lm.model.config._attn_implementation == "eager"
-    assert can_pack(lm)
+    assert exchangeable(lm)
 
 
 def test_models_that_cannot_pack_are_known() -> None:
-    assert not can_pack(tiny_model("gptj"))
+    assert not exchangeable(tiny_model("gptj"))
     lm = tiny_model()
     lm.model.activation_checkpointing_enable()
-    assert not can_pack(lm)
+    assert not exchangeable(lm)

@@ -10,7 +10,7 @@ from language_models.errors import NoNumbers
 from language_models.families import FAMILIES
 from language_models.generation import encode, encode_all, write
 from language_models.modes import evaluating
-from language_models.packing import can_pack
+from language_models.packing import exchangeable
 from language_models.shared_prefixes import fill
 from tests.language_models.factories import tiny_model
 from tests.language_models.test_shared_prefixes import texts
@@ -36,7 +36,7 @@ def test_a_cache_is_filled_as_each_text_alone_would(family: str) -> None:
         if first is None:
             # Nothing was put in: the prompts are computed as they always were.
             assert cache.get_seq_length() == 0
-            assert not can_pack(lm)
+            assert not exchangeable(lm)
             return
         mask = torch.tensor([[0] * (width - len(one)) + [1] * (len(one) + 1) for one in shared])
         after = lm.model(

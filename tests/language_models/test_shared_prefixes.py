@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from language_models.architecture import parts
 from language_models.families import FAMILIES
-from language_models.packing import can_pack
+from language_models.packing import exchangeable
 from language_models.shared_prefixes import TEXTS_AT_A_TIME, states_of, tree
 from tests.language_models.factories import tiny_model
 
@@ -40,8 +40,8 @@ def test_each_text_has_the_states_that_it_has_alone(family: str) -> None:
         for path, text in zip(paths, shared, strict=True):
             alone = parts(lm.model).backbone(torch.tensor([text]), use_cache=False)[0][0]
             assert torch.allclose(states[path], alone, rtol=1e-4, atol=1e-4)
-    assert can_pack(lm) == (family != "gptj")
-    if can_pack(lm):
+    assert exchangeable(lm) == (family != "gptj")
+    if exchangeable(lm):
         assert len(states) < sum(map(len, shared)) * 0.6
 
 
@@ -73,4 +73,4 @@ def test_plain_attention_is_back_also_after_an_error() -> None:
         states_of(lm, [[5, 6], [10**6]])
 
     assert lm.model.config._attn_implementation == "eager"
-    assert can_pack(lm)
+    assert exchangeable(lm)

@@ -14,7 +14,7 @@ from language_models import nll
 from language_models.checkpoint import state_digest
 from language_models.errors import RequestError
 from language_models.families import FAMILIES, family_of
-from language_models.generation import pad_right
+from language_models.padding import pad_right
 from language_models.placement import device_map
 from language_models.progress import silent
 from tests.language_models.factories import SENTENCES, tiny_model, tiny_tokenizer
