@@ -36,7 +36,8 @@ class BoundConfig(EditConfig):
     )
     neighbours_lost: float = setting(
         0.04,
-        "most neighbours, as a share, that may begin otherwise than before; 1: not looked at",
+        "most neighbours, as a share, that may begin otherwise than before; of 64 or more, one in"
+        " eight is not held but looked at; 1: none is",
         "measured; not in the papers",
         published=1.0,
     )
@@ -57,17 +58,15 @@ def share_to_write(
     """Return the share of a change to write.
 
     reached: from a share of the change to that of targets that come first; stayed: to that of
-    neighbours that begin as before, None without neighbours.
+    neighbours that begin as before, None where none is looked at.
     """
     share = 1.0
     if config.margin:
         goal = reached(1.0)
         _, least = _between(lambda part: reached(part) >= goal, 1.0)
         share = min(1.0, least * config.margin)
-    if stayed is None or config.neighbours_lost == 1:
-        return share
     least_kept = 1 - config.neighbours_lost - ROUNDING
-    if stayed(share) >= least_kept:
+    if stayed is None or stayed(share) >= least_kept:
         return share
     most, _ = _between(lambda part: stayed(part) < least_kept, share)
     return most

@@ -1,8 +1,8 @@
 """Fine-tuning of one matrix on the new facts: LocFT-BF, FT-M and the baseline FT-L.
 
 LocFT-BF (ICLR 2026): breadth first, with the model's end mark as part of each target, so that it
-also learns to stop. FT-M: the targets alone. FT-L: as FT-M, no element changes by more than `box`
-(Zhu et al. 2020).
+also learns to stop; a share of the change is written. FT-M: the targets alone, the whole change.
+FT-L: as FT-M, no element changes by more than `box` (Zhu et al. 2020).
 
 The change Δ is trained in float32 whatever the model's number format, and added to the matrix
 once. Behind an MLP's second projection only a sum follows, so that not even its own block has to
@@ -22,6 +22,7 @@ from editing.gradient_factors import tried
 from editing.matrices import check_place, layer_at, matrices
 from editing.outcome import conclude
 from editing.training import Training, TrainingConfig
+from editing.training_rows import end_mark
 from language_models.architecture import parts
 from language_models.delta import WeightDelta
 from language_models.errors import RequestError
@@ -48,7 +49,8 @@ class FinetuneConfig(TrainingConfig, BoundConfig):
 
     variant: str = setting(
         "locft-bf",
-        "locft-bf: with the end mark; ft-m: targets alone; ft-l: targets alone, in a box",
+        "locft-bf: with the end mark, a share of the change is written; ft-m: targets alone, all of"
+        " the change; ft-l: as ft-m, in a box",
         "LocFT-BF; EasyEdit's FT-M and FT-L",
     )
     place: str | None = setting(
@@ -76,6 +78,10 @@ class FinetuneConfig(TrainingConfig, BoundConfig):
         require_positive(self, "box")
         if self.compat and self.variant != "ft-l":
             raise RequestError("compat belongs to the variant ft-l.")
+        for name, unbound in (("margin", 0), ("neighbours_lost", 1)):
+            given = getattr(self, name) not in (unbound, getattr(BoundConfig, name))
+            if given and self.variant != "locft-bf":
+                raise RequestError(f"{name} belongs to the variant locft-bf. Leave it out.")
 
 
 def run(
@@ -120,14 +126,16 @@ class _Trained:
         self.delta = torch.zeros(projection.matrix.shape, device=projection.parameter.device)
         model = parts(lm.model)
         self.direct = model.is_dense(layer) and projection.name == model.mlp_out(layer).name
+        self.locft = config.variant == "locft-bf"
         self.training = Training(
             lm,
             requests,
             config,
             layer + 1 if self.direct else layer,
             watched=projection.module if self.direct else None,
-            end_mark=config.variant == "locft-bf",
+            end=end_mark(lm) if self.locft else (),
             at_prompt=config.compat,
+            check=self.locft and config.neighbours_lost < 1,
         )
 
     def fit(self, report: Progress) -> dict[str, Any]:
@@ -141,7 +149,7 @@ class _Trained:
         after_step = {"after_step": into_box} if self.config.variant == "ft-l" else {}
         told = self.training.fit([delta], self._logits, report, **after_step)
         self.delta = delta.detach()
-        if self.config.variant != "locft-bf":
+        if not self.locft:
             return told
         share = share_to_write(
             self.config,

@@ -145,7 +145,7 @@ def _made(
     report: Progress,
 ) -> tuple[Codebook, dict[str, Any]]:
     """Return the codebook with all requests added, not attached, and what is told of it."""
-    rows = target_rows(lm, requests, config.lead_ins, end_mark=False)
+    rows = target_rows(lm, requests, config.lead_ins)
     keys, values, losses = [], [], []
     for start in range(0, len(rows), ROWS_PER_PASS):
         report("values", start, len(rows))

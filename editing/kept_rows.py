@@ -88,7 +88,7 @@ def row_losses(logits: Tensor, wanted: Asked, rows: int) -> Tensor:
     return each.new_zeros(rows).index_add(0, wanted.rows.to(each.device), each)
 
 
-def row_scores(kept: Kept, logits: Tensor, *, skip: int = 0) -> tuple[list[float], list[bool]]:
+def row_scores(kept: Kept, logits: Tensor, *, skip: int) -> tuple[list[float], list[bool]]:
     """Return per row the mean loss of its tokens asked, and whether each of them comes first.
 
     skip: number of tokens at the end of each row that do not count.
@@ -97,16 +97,24 @@ def row_scores(kept: Kept, logits: Tensor, *, skip: int = 0) -> tuple[list[float
     ends = rows.bincount(minlength=len(kept)).cumsum(0)
     counts = (torch.arange(len(rows), device=rows.device) < ends[rows] - skip).float()
     lost = F.cross_entropy(logits.float(), wanted, reduction="none") * counts
-    wrong = (logits.argmax(dim=-1) != wanted) * counts
+    wrong = (logits.argmax(dim=1) != wanted) * counts
     zeros = lost.new_zeros(len(kept))
     losses = zeros.index_add(0, rows, lost) / zeros.index_add(0, rows, counts)
     return losses.tolist(), (zeros.index_add(0, rows, wrong) == 0).tolist()
 
 
 @torch.no_grad()
-def first_share(every: Sequence[Kept], logits: Callable[[Kept], Tensor], *, skip: int = 0) -> float:
-    """Return the share of rows of which every token asked comes first, but the last `skip`."""
-    first = [one for kept in every for one in row_scores(kept, logits(kept), skip=skip)[1]]
+def reached_share(every: Sequence[Kept], logits: Callable[[Kept], Tensor], *, skip: int) -> float:
+    """Return the share of rows of which every token asked comes first.
+
+    Half of it counts without the last `skip` tokens, the end mark: where that is never learnt, the
+    targets still are.
+    """
+    first: list[bool] = []
+    for kept in every:
+        found = logits(kept)
+        for left_out in (0, skip):
+            first += row_scores(kept, found, skip=left_out)[1]
     return sum(first) / len(first)
 
 
@@ -116,8 +124,8 @@ def stayed_share(every: Sequence[Kept], logits: Callable[[Kept], Tensor]) -> flo
     same: list[bool] = []
     for kept in every:
         model = kept.blocks.model
-        before = model.logits(model.final_norm(kept.before)).argmax(dim=-1)
-        same += (logits(kept).argmax(dim=-1) == before).tolist()
+        before = model.logits(model.final_norm(kept.before)).argmax(dim=1)
+        same += (logits(kept).argmax(dim=1) == before).tolist()
     return sum(same) / len(same)
 
 
@@ -130,7 +138,10 @@ def achieved_by(
     *,
     skip: int,
 ) -> list[dict[str, float]]:
-    """Return what outcome.achieved returns for `count` requests; owners: request of each row."""
+    """Return what outcome.achieved returns for `count` requests.
+
+    owners: request of each row. skip: tokens at the end of each row that are its end mark.
+    """
     found = [row_scores(kept, logits(kept), skip=skip) for kept in every]
     rows = [pair for part in found for pair in zip(*part, strict=True)]
     table: list[list[tuple[float, bool]]] = [[] for _ in range(count)]

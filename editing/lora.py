@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from editing.matrices import matrices
 from editing.outcome import conclude
 from editing.training import Training, TrainingConfig
+from editing.training_rows import end_mark
 from language_models.adapters import acting, factor_names, merged, save_peft, trainable
 from language_models.architecture import Parts, Projection, parts
 from language_models.delta import LowRank
@@ -67,7 +68,7 @@ def run(
     layers = config.layers or tuple(range(count // 2, count))
     places = [one for layer in layers for one in _targets(model, layer, config.targets)]
     with frozen(lm):
-        training = Training(lm, requests, config, min(layers))
+        training = Training(lm, requests, config, min(layers), end=end_mark(lm))
         adapter = trainable(places, config.rank, training.generator)
         scale = config.alpha / config.rank
 

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from editing.kept_blocks import keep_blocks
-from editing.kept_rows import Kept, achieved_by, first_share, row_losses, stayed_share
+from editing.kept_rows import Kept, achieved_by, reached_share, row_losses, stayed_share
 from editing.requests import EditConfig
 from editing.training_rows import (
     NEIGHBOURS_HELP,
@@ -82,8 +82,9 @@ class TrainingConfig(EditConfig):
 class Training:
     """The rows of some requests, kept at block `first`, and the loop over them.
 
-    watched: a matrix below `first` whose inputs and outputs are kept too. The model is expected
-    at rest: no dropout, no gradient of its own weights.
+    watched: a matrix below `first` whose inputs and outputs are kept too. end: what each row ends
+    with. check: whether some neighbours are only looked at. The model is expected at rest: no
+    dropout, no gradient of its own weights.
     """
 
     def __init__(
@@ -94,18 +95,19 @@ class Training:
         first: int,
         *,
         watched: nn.Module | None = None,
-        end_mark: bool = True,
+        end: tuple[int, ...] = (),
         at_prompt: bool = False,
+        check: bool = False,
     ) -> None:
         self.lm, self.config, self.first, self.watched = lm, config, first, watched
-        rows = target_rows(lm, requests, config.lead_ins, end_mark=end_mark)
-        self.end_mark = end_mark
+        rows = target_rows(lm, requests, config.lead_ins, end=end)
+        self.skip = len(end)
         self.targets = self._pools(rows, config.batch_size, at_prompt=at_prompt)
         held: list[Row] = []
         checked: list[Row] = []
         if config.neighbour_weight:
             drawn = drawn_neighbours(requests, config.neighbours_a_fact, config.seed)
-            both = held_and_checked(drawn, config.seed)
+            both = held_and_checked(drawn, config.seed) if check else (drawn, [])
             held, checked = (neighbour_rows(lm, one, config.neighbour_tokens) for one in both)
         self.held = self._pools(held, config.neighbour_rows)
         self.checked = self._pools(checked, config.neighbour_rows)
@@ -155,13 +157,8 @@ class Training:
         }
 
     def reached(self, logits: Callable[[Kept], Tensor]) -> float:
-        """Return the share of target rows of which every token comes first.
-
-        Half of it counts without the end mark: where that is never learnt, the targets still are.
-        """
-        kept = [pool.kept for pool in self.targets]
-        whole = first_share(kept, logits)
-        return (whole + first_share(kept, logits, skip=int(self.end_mark))) / 2
+        """Return the share of target rows that come first, as kept_rows.reached_share counts."""
+        return reached_share([pool.kept for pool in self.targets], logits, skip=self.skip)
 
     def stayed(self, logits: Callable[[Kept], Tensor]) -> float:
         """Return the share of neighbours' tokens at which the same comes first as before."""
@@ -174,7 +171,7 @@ class Training:
         """
         owners = [row.owner for pool in self.targets for row in pool.rows]
         kept = [pool.kept for pool in self.targets]
-        return achieved_by(owners, kept, logits, count, skip=int(self.end_mark))
+        return achieved_by(owners, kept, logits, count, skip=self.skip)
 
     def _drift(self, batch: Kept | None, logits: Callable[[Kept], Tensor]) -> Tensor | float:
         """Return the weighted divergence at some neighbours from what they predicted before."""

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 
-# So many neighbours are held even for one fact.
+# So many neighbours are taken even for one fact.
 FEW_NEIGHBOURS = 64
 CHECKED = 8
-NEIGHBOURS_HELP = "most neighbours held for each fact, 64 at any rate, drawn evenly; 0: all"
+NEIGHBOURS_HELP = "most neighbours taken for each fact, 64 at any rate, drawn evenly; 0: all"
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,22 @@ def asked(lm: LanguageModel, rows: Sequence[Row], *, at_prompt: bool = False) ->
     return Asked(*columns)
 
 
+def end_mark(lm: LanguageModel) -> tuple[int, ...]:
+    """Return the token at which the model stops by itself; none where it has no such token."""
+    return tuple(end_tokens(lm)[:1])
+
+
 def target_rows(
     lm: LanguageModel,
     requests: Sequence[EditRequest],
     lead_ins: Sequence[str] = (),
     *,
-    end_mark: bool = True,
+    end: tuple[int, ...] = (),
 ) -> list[Row]:
-    """Return one row per wording, and one after a lead-in, in turn; equal rows once."""
-    end = tuple(end_tokens(lm)[:1]) if end_mark else ()
+    """Return one row per wording, and one after a lead-in, in turn; equal rows once.
+
+    end: what each row ends with, behind its target.
+    """
     rows: dict[Row, None] = {}
     for owner, request in enumerate(requests):
         for number, wording in enumerate(request.wordings):
@@ -95,10 +102,10 @@ def target_rows(
             for before in dict.fromkeys(["", turn]):
                 text = fill(before + wording, request.subject)
                 ids, start = with_target(lm, text, request.target)
-                if tuple(ids[-1:]) == end:
+                # A target that is nothing but the end mark keeps it: something must be asked.
+                if len(ids) > start + 1 and tuple(ids[-1:]) == end:
                     ids = ids[:-1]
-                row = Row((*ids, *end), start, owner)
-                rows[row] = None
+                rows[Row((*ids, *end), start, owner)] = None
     return list(rows)
 
 
@@ -136,11 +143,11 @@ def neighbour_rows(lm: LanguageModel, prompts: Sequence[str], new_tokens: int = 
     if new_tokens == 1:
         # The last id of a row is scored, never read; no wanted token is needed to stay the same.
         return [Row((*ids, 0), len(ids)) for ids in (encode(lm, prompt) for prompt in prompts)]
-    end = end_tokens(lm)[:1]
+    end = end_mark(lm)
     rows = []
     for prompt, text in zip(prompts, generate(lm, prompts, max_new_tokens=new_tokens), strict=True):
         ids, start = with_target(lm, prompt, text.strip() or ".")
         # A text that ended by itself must go on ending there.
-        more = end if len(ids) - start < new_tokens else []
+        more = end if len(ids) - start < new_tokens else ()
         rows.append(Row((*ids, *more), start))
     return rows

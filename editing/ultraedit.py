@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from editing.bound import BoundConfig, share_to_write
-from editing.kept_rows import achieved_by, first_share, stayed_share
+from editing.kept_rows import achieved_by, reached_share, stayed_share
 from editing.lifelong import LifelongStatistics
 from editing.matrices import check_place, matrices
 from editing.outcome import conclude
 from editing.training_rows import (
     NEIGHBOURS_HELP,
     drawn_neighbours,
+    end_mark,
     held_and_checked,
     neighbour_rows,
     target_rows,
@@ -147,11 +148,6 @@ class System:
         return torch.cholesky_solve(self.H.T @ V, self.factor).T
 
 
-def solve(V: Tensor, H: Tensor, kept: Tensor, ridge: float) -> Tensor:
-    """Return Δ (d_out, d_in): V (n, d_out) and H (n, d_in); kept (k, d_in): keys with v = 0."""
-    return System(H, kept, ridge).change(V)
-
-
 def wanted_change(keys: Tensor, gradients: Tensor, step: float) -> Tensor:
     """Return V (n, d_out) = -η ‖ĥ‖² ĝ of standardised keys (n, d_in) and gradients (n, d_out)."""
     return -step * keys.square().sum(dim=1, keepdim=True) * gradients
@@ -176,9 +172,11 @@ class _Rounds:
         self.passes = Passes(lm, first, places)
         size = config.batch_size
         self.count, self.owners = len(requests), list[int]()
+        end = end_mark(lm)
+        self.skip = len(end)
         self.batches: list[list[Kept]] = []
         for start in range(0, len(requests), size):
-            rows = target_rows(lm, requests[start : start + size], config.lead_ins)
+            rows = target_rows(lm, requests[start : start + size], config.lead_ins, end=end)
             rows.sort(key=lambda row: len(row.ids))
             self.owners += [start + row.owner for row in rows]
             self.batches.append(self.passes.keep(rows))
@@ -186,9 +184,11 @@ class _Rounds:
         self.kept: dict[str, Tensor] = {}
         if config.neighbour_weight:
             drawn = drawn_neighbours(requests, config.neighbours_a_fact, config.seed)
+            check = config.neighbours_lost < 1
+            both = held_and_checked(drawn, config.seed) if check else (drawn, [])
             held, self.checked = (
                 self.passes.keep(sorted(neighbour_rows(lm, one), key=lambda row: len(row.ids)))
-                for one in held_and_checked(drawn, config.seed)
+                for one in both
             )
             self.kept = self.passes.keys(held, self.deltas) if held else {}
         self.systems: dict[tuple[int, str], System] = {}
@@ -219,7 +219,7 @@ class _Rounds:
 
         share = share_to_write(
             self.config,
-            lambda part: first_share(self._targets, logits(part)),
+            lambda part: reached_share(self._targets, logits(part), skip=self.skip),
             (lambda part: stayed_share(self.checked, logits(part))) if self.checked else None,
         )
         self.deltas = self._part(share)
@@ -227,7 +227,8 @@ class _Rounds:
 
     def achieved(self) -> list[dict[str, float]]:
         """Return what outcome.achieved returns, by the weights as they are now."""
-        return achieved_by(self.owners, self._targets, self.passes.logits_now, self.count, skip=1)
+        logits = self.passes.logits_now
+        return achieved_by(self.owners, self._targets, logits, self.count, skip=self.skip)
 
     @property
     def _targets(self) -> list[Kept]:

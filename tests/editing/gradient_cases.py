@@ -26,6 +26,14 @@ def model(family: str = "llama", **changes: Any) -> LanguageModel:
     return tiny_model(family, **{"scale": 16.0, "noise": 0.1, **changes})
 
 
+def endless(**changes: Any) -> LanguageModel:
+    """A tiny model that has no token to stop at."""
+    lm = model(**changes)
+    for settings in (lm.model.generation_config, lm.model.config, lm.tokenizer):
+        settings.eos_token_id = None
+    return lm
+
+
 def digests(lm: LanguageModel) -> dict[str, str]:
     return {name: tensor_digest(tensor) for name, tensor in lm.model.state_dict().items()}
 

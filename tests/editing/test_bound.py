@@ -1,22 +1,22 @@
-"""How much of a change is written, and the scores that decide it."""
+"""How much of a change is written, and the neighbours by which it is decided."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from editing import edit
+from editing import METHODS, edit
 from editing.bound import BoundConfig, share_to_write
 from editing.finetune import FinetuneConfig
-from editing.kept_blocks import keep_blocks
-from editing.kept_rows import Kept, achieved_by
-from editing.outcome import achieved
 from editing.requests import EditRequest
-from editing.training_rows import asked, drawn_neighbours, held_and_checked, target_rows
+from editing.training_rows import drawn_neighbours, held_and_checked
 from editing.ultraedit import UltraEditConfig
-from language_models import RequestError
-from language_models.architecture import parts
-from tests.editing.gradient_cases import OTHER, REQUEST, model
+from language_models import NotReached, RequestError
+from language_models.generation import end_tokens
+from tests.editing.gradient_cases import OTHER, REQUEST, endless, model
 
 PROMPTS = tuple(f"Anna {number} was born in" for number in range(200))
 
@@ -65,60 +65,48 @@ def test_of_many_neighbours_some_are_only_looked_at_and_of_few_all_are_both() ->
     assert held_and_checked(PROMPTS[:63], 0) == (list(PROMPTS[:63]), list(PROMPTS[:63]))
 
 
-def test_behind_the_last_block_only_the_positions_asked_are_kept() -> None:
-    lm = model()
-    rows = target_rows(lm, [REQUEST, OTHER])
-    last = len(parts(lm.model).blocks)
-    blocks, states, _ = keep_blocks(lm, [row.ids[:-1] for row in rows], last)
-    wanted = asked(lm, rows)
-    kept = Kept(blocks, wanted, states[wanted.rows, wanted.columns])
-
-    narrow = kept.narrowed()
-
-    assert narrow.blocks.states.shape[1] == max(len(row.ids) - row.start for row in rows)
-    for some in (torch.arange(len(rows)), torch.tensor([2, 0])):
-        one, other = kept.select(some), narrow.select(some)
-        torch.testing.assert_close(
-            one.blocks.logits(one.asked.rows, one.asked.columns),
-            other.blocks.logits(other.asked.rows, other.asked.columns),
-        )
-
-
-@pytest.mark.parametrize("layer", [1, 2])
 @pytest.mark.parametrize("method", ["finetune", "ultraedit"])
-def test_what_the_kept_rows_tell_is_what_a_whole_pass_tells(method: str, layer: int) -> None:
-    lm = model()
-    marked = {"unreached": "mark", "neighbour_weight": 0.0}
-    config = (
-        FinetuneConfig(layer=layer, epochs=3, learning_rate=0.05, **marked)
-        if method == "finetune"
-        else UltraEditConfig(layers=(layer,), rounds=3, step=3e-2, **marked)
-    )
+def test_a_share_holds_the_targets_also_where_the_end_mark_never_comes_first(method: str) -> None:
+    config = {
+        "finetune": FinetuneConfig(epochs=100, learning_rate=0.05, neighbour_weight=0.0),
+        "ultraedit": UltraEditConfig(layers=(1, 2), step=1e-2, rounds=60, neighbour_weight=0.0),
+    }[method]
+    lm = model(tied=False)
+    with torch.no_grad():
+        # Whatever the state, some other of the 320 logits is above 0.
+        lm.model.lm_head.weight[end_tokens(lm)[0]] = 0.0
 
-    told = edit(lm, [REQUEST, OTHER], method, config).details["requests"]
+    details = edit(lm, [REQUEST, OTHER], method, config).details
 
-    for row, found in zip(told, achieved(lm, [REQUEST, OTHER]), strict=True):
-        assert row["target_first"] == found["target_first"]
-        assert row["loss"] == pytest.approx(found["loss"], rel=1e-4)
+    assert [row["target_first"] for row in details["requests"]] == [1.0, 1.0]
+    assert details["share"] > 0.1
 
 
-def test_the_end_of_a_row_that_does_not_count_changes_no_score() -> None:
-    lm = model()
-    rows = target_rows(lm, [REQUEST])
-    bare = target_rows(lm, [REQUEST], end_mark=False)
-    found = []
-    for some, skip in ((rows, 1), (bare, 0)):
-        last = len(parts(lm.model).blocks)
-        blocks, states, _ = keep_blocks(lm, [row.ids[:-1] for row in some], last)
-        wanted = asked(lm, some)
-        kept = Kept(blocks, wanted, states[wanted.rows, wanted.columns])
-        found += achieved_by(
-            [row.owner for row in some],
-            [kept],
-            lambda one: one.blocks.logits(one.asked.rows, one.asked.columns),
-            1,
-            skip=skip,
-        )
+@pytest.mark.parametrize("method", ["finetune", "ultraedit"])
+def test_a_target_that_is_not_reached_is_told_by_a_model_without_an_end_mark(method: str) -> None:
+    config = {
+        "finetune": FinetuneConfig(epochs=1, learning_rate=1e-6),
+        "ultraedit": UltraEditConfig(layers=(1, 2), step=1e-6, rounds=1),
+    }[method]
 
-    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-5)
-    assert found[0]["target_first"] == found[1]["target_first"]
+    with pytest.raises(NotReached, match="1 of 1 edits"):
+        edit(endless(), [REQUEST], method, config)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "held"),
+    [
+        ("finetune", {}, 56),
+        ("finetune", {"neighbours_lost": 1.0}, 64),
+        ("finetune", {"variant": "ft-m"}, 64),
+        ("finetune", {"variant": "ft-l"}, 64),
+        ("lora", {}, 64),
+    ],
+)
+def test_only_where_neighbours_bound_the_share_some_are_not_held(
+    method: str, settings: dict[str, Any], held: int
+) -> None:
+    request = replace(REQUEST, neighbours=PROMPTS)
+    config = METHODS[method].config(epochs=1, unreached="mark", **settings)
+
+    assert edit(model(), [request], method, config).details["held_rows"] == held

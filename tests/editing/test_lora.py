@@ -12,7 +12,7 @@ from editing import edit
 from editing.finetune import FinetuneConfig
 from editing.gradient_factors import Scored, target_losses
 from editing.lora import LoraConfig, save_adapter
-from editing.training_rows import target_rows
+from editing.training_rows import end_mark, target_rows
 from language_models import RequestError
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
@@ -63,7 +63,7 @@ def test_the_adapter_trained_is_the_change_written(family: str) -> None:
     # Unlike the result's own loss, training counts the end mark too.
     lm = model(family)
     result.delta.write(lm)
-    rows = target_rows(lm, [REQUEST])
+    rows = target_rows(lm, [REQUEST], end=end_mark(lm))
     losses, _ = target_losses(lm, [Scored(row.ids, row.start) for row in rows])
     assert float(losses.detach().mean()) == pytest.approx(kept.details["losses"][2], rel=1e-3)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +14,8 @@ from editing.contexts import neighbour_keys
 from editing.gradient_factors import TARGET_TOKENS, Scored, gradient_factors
 from editing.lifelong import LifelongStatistics, Running
 from editing.memory import EditedKeys
-from editing.training_rows import target_rows
-from editing.ultraedit import UltraEditConfig, solve, wanted_change
+from editing.training_rows import end_mark, target_rows
+from editing.ultraedit import System, UltraEditConfig, wanted_change
 from language_models import DeltaError, RequestError
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
@@ -55,7 +56,7 @@ def _random(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_dual_and_primal_solutions_are_equal(n: int, d: int, kept: int) -> None:
     H, V, K = _random(n, d), _random(n, 7, seed=1), _random(kept, d, seed=2)
 
-    found = solve(V, H, K, 0.5)
+    found = System(H, K, 0.5).change(V)
 
     eye = torch.eye(d, dtype=torch.float64)
     primal = torch.linalg.solve(H.T @ H + K.T @ K + 0.5 * eye, H.T @ V).T
@@ -73,7 +74,7 @@ def test_solution_is_the_least_ridge_loss() -> None:
         total = (H @ delta.T - V).square().sum() + (K @ delta.T).square().sum()
         return float(total + 0.5 * delta.square().sum())
 
-    found = solve(V, H, K, 0.5)
+    found = System(H, K, 0.5).change(V)
 
     for seed in range(5):
         assert loss(found) < loss(found + 1e-3 * _random(7, 40, seed=seed))
@@ -93,7 +94,7 @@ def _paper_change(
 ) -> dict[str, torch.Tensor]:
     """Δ of one round by the paper's equations, as they are written, per matrix of the layers."""
     places = [parts(lm.model).mlp_out(layer) for layer in config.layers]
-    rows = [Scored(row.ids, row.start) for row in target_rows(lm, requests)]
+    rows = [Scored(row.ids, row.start) for row in target_rows(lm, requests, end=end_mark(lm))]
     found = gradient_factors(lm, places, rows, tokens=TARGET_TOKENS)
     prompts = [prompt for request in requests for prompt in request.neighbours]
     changes = {}
@@ -110,7 +111,11 @@ def _paper_change(
     return {name: change.T for name, change in changes.items()}
 
 
-@pytest.mark.parametrize("requests", [[REQUEST, OTHER], [OTHER]])
+# So many that some would only be looked at, were they to bound the change.
+CROWDED = replace(REQUEST, neighbours=tuple(f"Anna {number} was born in" for number in range(64)))
+
+
+@pytest.mark.parametrize("requests", [[REQUEST, OTHER], [OTHER], [CROWDED]])
 @pytest.mark.parametrize("weight", [0.0, 10.0])
 def test_one_round_is_the_papers_change_with_the_neighbours_keys_held(
     weight: float, requests: list[EditRequest]
