@@ -3,7 +3,8 @@
 A candidate comes into force only when every open duty of other cases holds on it; `manage.py
 rerun_duties` asks the version in force again. The questions name the person; in place of the values
 stand keyed hashes. Both are sealed under a key of their own. It is destroyed on the day that the
-policy names, when the case is shredded, when its version is rolled back, or by `end_duty`.
+policy names, when the case is shredded, when its version is rolled back, or by `end_duty`: then a
+tombstone keeps a restored backup from undoing what somebody decided.
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.utils import timezone
 
-from evaluation import Plan
+from evaluation import Measurement, Plan, Thresholds
 from evaluation.resurfacing import duty as duty_of
 
-from . import audit, child, policy, store, vault
+from . import audit, child, policy, store, tombstones, vault
+from .envelope import SealError
 from .models import (
     Application,
     Case,
     DecisionOutcome,
     Duty,
+    DutyEnd,
     DutyOutcome,
     DutyRun,
+    KeyPurpose,
     LanguageModel,
     ModelVersion,
+    Role,
     TargetKind,
     Verification,
+    VersionState,
 )
-from .permissions import SYSTEM, Actor
+from .permissions import SYSTEM, Actor, has_role, require, same_organisation
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -46,26 +52,30 @@ def open_for(case: Case) -> None:
         # An earlier attempt, or a version that was rolled back, is no longer what was decided.
         decision__outcome=DecisionOutcome.APPROVED,
     ):
-        plan = Plan.from_dict(store.get_json(application.plan))
-        groups = Verification.objects.get(application=application).after["groups"]
-        if "leak" in groups:
-            _open(case, application, plan, groups)
+        after = _measured(Verification.objects.get(application=application).after)
+        if "leak" in after.groups:
+            _open(case, application, after)
 
 
-def _open(case: Case, application: Application, plan: Plan, groups: dict[str, Any]) -> None:
+def _measured(stored: Any) -> Measurement:
+    """What was kept of a measurement: all but the digest of its plan."""
+    return Measurement.from_dict({**stored, "plan_digest": ""})
+
+
+def _open(case: Case, application: Application, after: Measurement) -> None:
     rules = policy.policy()
     key = vault.new_duty_key()
-    today = timezone.localdate()
-    ends_on = today + timedelta(days=rules.duties["days"])
-    chance = groups["control"]["rate"] if "control" in groups else 0.0
+    plan = Plan.from_dict(store.get_json(application.plan))
+    ends_on = timezone.localdate() + timedelta(days=rules.duties["days"])
     kept = duty_of(
         plan,
         key.key,
         model=application.target.name,
         basis=rules.duties["basis"],
         ends_on=ends_on,
-        hits=groups["leak"]["hits"],
-        leak_max=rules.thresholds["leak_max"] + chance,
+        hits=after.groups["leak"].hits,
+        empty=after.texts.empty_by_group.get("leak", 0),
+        leak_max=_allowed(plan) + _chance(_measured(application.before), after),
         most=rules.duties["probes"],
     )
     made = Duty.objects.create(
@@ -80,58 +90,113 @@ def _open(case: Case, application: Application, plan: Plan, groups: dict[str, An
     audit.record("duty.opened", actor=SYSTEM, case=case, duty=made.pk, ends=ends_on.isoformat())
 
 
+def _allowed(plan: Plan) -> float:
+    """As demanded when the plan was frozen; plans of earlier versions do not say."""
+    return Thresholds.from_mapping(plan.thresholds or policy.policy().thresholds).leak_max
+
+
+def _chance(before: Measurement, after: Measurement) -> float:
+    """How often the value came out for people who do not exist, before or after the change.
+
+    The least counts, as in the verdict: a change that lets the model say the value to everybody
+    must not make it look like chance.
+    """
+    controls = (before.groups.get("control"), after.groups.get("control"))
+    rates = [control.rate for control in controls if control is not None]
+    return min(rates) if len(rates) == len(controls) else 0.0
+
+
 def open_duties(model: LanguageModel) -> QuerySet[Duty]:
     """The duties that a version of this model must hold."""
     return model.duties.filter(ended_at__isnull=True, ends_on__gte=timezone.localdate())
 
 
 def for_child(model: LanguageModel, *, besides: str = "") -> list[dict[str, Any]]:
-    """The open duties as the heavy step needs them; `besides`: the reference of a case left out."""
-    return [
-        {
-            "id": duty.pk,
-            "sealed": base64.b64encode(store.get(duty.sealed)).decode(),
-            "key": base64.b64encode(vault.key_named(str(duty.key_id)).key).decode(),
-            "today": timezone.localdate().isoformat(),
-        }
-        for duty in open_duties(model).exclude(reference=besides).order_by("pk")
-    ]
+    """The open duties as the heavy step needs them; `besides`: the reference of a case left out.
+
+    What cannot be read goes with its problem: it is unknown, and keeps no other from being asked.
+    """
+    still_open = open_duties(model).exclude(reference=besides).order_by("pk")
+    return [{"id": duty.pk, **_for_child(duty)} for duty in still_open]
+
+
+def _for_child(duty: Duty) -> dict[str, str]:
+    try:
+        sealed, key = store.get(duty.sealed), vault.key_named(str(duty.key_id)).key
+    except (store.StoreError, SealError) as error:
+        return {"problem": str(error)}
+    return {
+        "sealed": base64.b64encode(sealed).decode(),
+        "key": base64.b64encode(key).decode(),
+        "today": timezone.localdate().isoformat(),
+    }
 
 
 def record(version: ModelVersion, found: list[dict[str, Any]]) -> list[DutyRun]:
-    """Keep what asking again found; returns what does not hold."""
+    """Keep what asking again found, of the duties that are still open."""
     runs = []
     for row in found:
-        duty = Duty.objects.get(pk=row["id"])
+        duty = open_duties(version.model).select_for_update().filter(pk=row["id"]).first()
+        if duty is None:
+            continue
         figures = {name: row[name] for name in ("outcome", "reason", "hits", "asked", "upper_95")}
         runs.append(
             DutyRun.objects.create(duty=duty, version=version, ran_at=timezone.now(), **figures)
         )
         _log("duty.rerun", duty, version=version.digest, outcome=row["outcome"])
-    return [run for run in runs if run.outcome != DutyOutcome.HELD]
+    return runs
 
 
 def rerun(version: ModelVersion) -> list[DutyRun]:
-    """Ask every open duty of a version's model again; returns what does not hold.
+    """Ask every open duty of a version's model again.
 
-    Raises child.StepFailed, StepCrashed or StepHindered when the questions could not be put.
+    Raises child.StepFailed, StepCrashed or StepHindered when the questions could not be put, and
+    KeyUnavailable.
     """
-    asked = for_child(version.model)
-    if not asked:
-        return []
-    path = str(store.model_path(version.digest))
-    request = {"operation": "rerun_duties", "path": path, "duties": asked}
+    request = {
+        "operation": "rerun_duties",
+        "path": str(store.model_path(version.digest)),
+        "digest": version.digest,
+        "duties": for_child(version.model),
+    }
     found = child.run(request, lambda _progress: True)
     with transaction.atomic():
         return record(version, found["duties"])
 
 
-def end_of(case: Case, *, actor: Actor) -> int:
-    """End the duties of a case before their day; returns how many. In the caller's transaction."""
-    still_open = list(Duty.objects.filter(reference=case.reference, ended_at__isnull=True))
+def in_the_way(model: LanguageModel) -> list[tuple[Case, DutyRun]]:
+    """Open cases with what kept their change out of force: of each duty the newest run."""
+    runs = DutyRun.objects.filter(
+        duty__in=open_duties(model),
+        version__state=VersionState.DISCARDED,
+        version__case__closed_at__isnull=True,
+    ).select_related("duty", "version__case")
+    newest: dict[tuple[Case, Duty], DutyRun] = {}
+    for run in runs.order_by("ran_at", "pk"):
+        if run.version.case is not None:
+            newest[run.version.case, run.duty] = run
+    return [(case, run) for (case, _), run in newest.items() if run.outcome != DutyOutcome.HELD]
+
+
+@transaction.atomic
+def end_by_hand(case: Case, *, actor: Actor, reason: DutyEnd) -> int:
+    """End the duties of a case because somebody in legal decided so; returns how many.
+
+    Raises NotAllowed, and KeyUnavailable where that cannot be kept beside the keys.
+    """
+    require(same_organisation(actor, case))
+    require(has_role(actor, (Role.LEGAL,)))
+    still_open = _still_open(reference=case.reference)
     for duty in still_open:
-        _end(duty, actor)
+        _bury(duty, actor, reason)
+        _end(duty, actor, reason=reason)
     return len(still_open)
+
+
+def end_of(case: Case, *, actor: Actor) -> None:
+    """End the duties of a case before their day. In the caller's transaction."""
+    for duty in _still_open(reference=case.reference):
+        _end(duty, actor)
 
 
 def drop(case: Case, *, actor: Actor) -> None:
@@ -140,19 +205,48 @@ def drop(case: Case, *, actor: Actor) -> None:
     Duty.objects.filter(reference=case.reference).delete()
 
 
+@transaction.atomic
 def end_due() -> None:
-    """End the duties whose day is over; `shredding.finish` removes their files."""
-    over = Duty.objects.filter(ended_at__isnull=True, ends_on__lt=timezone.localdate())
-    for duty in over:
-        with transaction.atomic():
-            _end(duty, SYSTEM)
+    """End the duties whose day is over, and those that a backup brought back.
+
+    `shredding.finish` removes their files.
+    """
+    stones = {
+        stone.key: stone for stone in tombstones.all_of_them() if stone.purpose == KeyPurpose.DUTY
+    }
+    for duty in _still_open(key__in=stones):
+        by = stones[str(duty.key_id)].by
+        _end(duty, SYSTEM, reason=f"tombstone, decided by {by}")
+    for duty in _still_open(ends_on__lt=timezone.localdate()):
+        _end(duty, SYSTEM)
 
 
-def _end(duty: Duty, actor: Actor) -> None:
+def _still_open(**which: Any) -> list[Duty]:
+    """Locked, so that each ends once and nothing is recorded of it after."""
+    found = Duty.objects.select_for_update().filter(ended_at__isnull=True, **which)
+    return list(found.order_by("pk"))
+
+
+def _bury(duty: Duty, actor: Actor, reason: DutyEnd) -> None:
+    """From here on the duty is ended, whatever becomes of this process or this database."""
+    tombstones.add(
+        tombstones.Tombstone(
+            case=duty.reference,
+            organisation=duty.model.organisation.slug,
+            key=str(duty.key_id),
+            outcome=reason,
+            at=timezone.now().isoformat(timespec="seconds"),
+            by=actor.reference,
+            purpose=KeyPurpose.DUTY,
+        )
+    )
+
+
+def _end(duty: Duty, actor: Actor, **facts: Any) -> None:
     vault.destroy(str(duty.key_id))
     duty.ended_at = timezone.now()
     duty.save(update_fields=["ended_at"])
-    _log("duty.ended", duty, actor=actor)
+    _log("duty.ended", duty, actor=actor, **facts)
     # What cannot be removed now is removed by shredding.finish.
     transaction.on_commit(lambda: store.remove_artefact(duty.sealed), robust=True)
 

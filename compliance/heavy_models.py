@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation import Measurement, Person, Plan, compare, measure, probe
-from evaluation.resurfacing import open_duty, rerun
+from evaluation.resurfacing import Rerun, open_duty, rerun
 
 from .envelope import DataKey, seal
 
@@ -237,7 +237,7 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
 
     report("Loading the candidate", 0, 1)
     lm = load(request["path"])
-    if lm.checkpoint is None or lm.checkpoint.digest != request["digest"]:
+    if not _is_whole(lm, request):
         raise CheckpointError("The candidate was changed on disk. Start the application again.")
     plan = Plan.from_dict(request["plan"])
     after = measure(lm, plan, _staged(report, "Measuring after"))
@@ -245,31 +245,58 @@ def verify(request: dict[str, Any], report: Report) -> dict[str, Any]:
     before = Measurement.from_dict(request["before"] | {"plan_digest": plan.digest})
     # As demanded when the plan was frozen; plans of earlier versions do not say.
     verdict = compare(before, after, plan.thresholds or request["thresholds"])
-    duties = _rerun(lm, request["duties"], report)
+    # A candidate that does not come into force anyway is not asked what others asked for.
+    duties = _rerun(lm, request["duties"], report) if verdict.passed else []
     return {"after": _unnamed(after), "verdict": verdict.as_dict(), "duties": duties}
 
 
 def rerun_duties(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Ask the questions of finished cases again of one version."""
     from language_models import load
+    from language_models.errors import CheckpointError
 
     report("Loading the model", 0, 1)
-    return {"duties": _rerun(load(request["path"]), request["duties"], report)}
+    lm = load(request["path"])
+    if not _is_whole(lm, request):
+        raise CheckpointError("The version was changed on disk. Restore var/store from a backup.")
+    return {"duties": _rerun(lm, request["duties"], report)}
+
+
+def _is_whole(lm: LanguageModel, request: dict[str, Any]) -> bool:
+    return lm.checkpoint is not None and lm.checkpoint.digest == request["digest"]
 
 
 def _rerun(lm: LanguageModel, duties: list[dict[str, Any]], report: Report) -> list[dict[str, Any]]:
-    from evaluation.answers import Weights
-
+    figures = ("outcome", "reason", "hits", "asked", "upper_95")
     found = []
     for number, row in enumerate(duties):
-        report("Asking for what was removed earlier", number, len(duties))
-        key = base64.b64decode(row["key"])
-        sealed = base64.b64decode(row["sealed"])
-        kept = open_duty(sealed, key, today=date.fromisoformat(row["today"]))
-        result = rerun(Weights(lm), kept, key)
-        figures = ("outcome", "reason", "hits", "asked", "upper_95")
+        report("Asking the questions of earlier cases", number, len(duties))
+        result = _asked_again(lm, row)
         found.append({"id": row["id"]} | {name: getattr(result, name) for name in figures})
     return found
+
+
+def _asked_again(lm: LanguageModel, row: dict[str, Any]) -> Rerun:
+    """One duty; that it cannot be asked must not keep the others from being asked."""
+    from evaluation.answers import Weights
+    from language_models.errors import RequestError
+
+    if "problem" in row:
+        return _not_asked(row, "read", row["problem"])
+    key, sealed = base64.b64decode(row["key"]), base64.b64decode(row["sealed"])
+    try:
+        kept = open_duty(sealed, key, today=date.fromisoformat(row["today"]))
+    except RequestError as error:
+        return _not_asked(row, "read", str(error))
+    try:
+        return rerun(Weights(lm), kept, key)
+    except RequestError as error:
+        return _not_asked(row, "put", str(error))
+
+
+def _not_asked(row: dict[str, Any], what: str, why: str) -> Rerun:
+    reason = f"The questions of duty {row['id']} cannot be {what}. {why}"
+    return Rerun("unknown", reason, 0, 0, None, {})
 
 
 def _unnamed(measurement: Measurement) -> dict[str, Any]:

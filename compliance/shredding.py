@@ -153,7 +153,9 @@ def replay() -> int:
 
     That is so after a backup was restored, or a crash in the middle. Returns how many.
     """
-    stones = {stone.case: stone for stone in tombstones.all_of_them()}
+    stones = {
+        stone.case: stone for stone in tombstones.all_of_them() if stone.purpose == KeyPurpose.CASE
+    }
     back = Case.objects.filter(reference__in=stones, shredded_at__isnull=True)
     for case in back:
         stone = stones[case.reference]

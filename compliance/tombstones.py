@@ -1,9 +1,9 @@
-"""Which cases were shredded, kept beside the keys and outside of the database.
+"""Which cases were shredded and which duties were ended by hand, kept beside the keys.
 
 A database restored from a backup holds the wrapped key and the rows of a case again, and names as
 current a version that still holds the person. The vault opens no key that has a tombstone, no
-version with one comes into force, and `shredding.replay` shreds the case anew. One JSON line each:
-references and hashes, nothing personal.
+version with one comes into force, `shredding.replay` shreds the case anew, and `duties.end_due`
+ends the duty. One JSON line each: references and hashes, nothing personal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tombstone:
-    """One shredded case: its key, how it had ended, and the versions that hold the person."""
+    """One shredded case: its key, how it had ended, and the versions that hold the person.
+
+    purpose: of the key, "case" or "duty"; the outcome of a duty says why it was ended.
+    """
 
     case: str
     organisation: str
@@ -32,6 +35,7 @@ class Tombstone:
     at: str
     by: str
     versions: list[str] = field(default_factory=list)
+    purpose: str = "case"
 
 
 _read: tuple[tuple[int, int, int], list[Tombstone]] | None = None
@@ -62,7 +66,7 @@ def all_of_them() -> list[Tombstone]:
 
 
 def is_destroyed(key: str) -> bool:
-    """Whether the case of this key was shredded."""
+    """Whether the case of this key was shredded, or its duty ended by hand."""
     return any(stone.key == key for stone in all_of_them())
 
 
@@ -82,7 +86,7 @@ def of_version(digest: str, organisation: str | None) -> Tombstone | None:
 
 
 def add(stone: Tombstone) -> None:
-    """Record a shredding durably, the whole file anew. Adding one twice is fine."""
+    """Record what was destroyed durably, the whole file anew. Adding one twice is fine."""
     with (path().parent / ".tombstones.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_destroyed(stone.key):

@@ -50,7 +50,7 @@ def ask(
         hit = _first(judges[key], answered[asks[probe.id]])
         if hit is not None:
             hits[probe.id] = hit
-    return Asked(hits, _texts([answered[asks[probe.id]] for probe in probes]))
+    return Asked(hits, _texts(probes, [answered[asks[probe.id]] for probe in probes]))
 
 
 def _ask(plan: Plan, probe: Probe) -> Ask:
@@ -68,9 +68,11 @@ def _first(judge: Judge, answer: Answer) -> Hit | None:
     return next((hit for hit in map(judge.find, answer.texts) if hit is not None), None)
 
 
-def _texts(answers: Sequence[Answer]) -> Texts:
-    return Texts(
-        len(answers),
-        sum(not any(text.strip() for text in answer.texts) for answer in answers),
-        sum(not answer.stopped for answer in answers),
+def _texts(probes: Sequence[Probe], answers: Sequence[Answer]) -> Texts:
+    empty = Counter(
+        probe.group
+        for probe, answer in zip(probes, answers, strict=True)
+        if not any(text.strip() for text in answer.texts)
     )
+    endless = sum(not answer.stopped for answer in answers)
+    return Texts(len(answers), empty.total(), endless, dict(empty))

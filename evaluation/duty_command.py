@@ -11,6 +11,8 @@ own; `again` asks them. Exit status of `again`: 0 held, 1 resurfaced, 2 unknown 
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 import sys
 import textwrap
 from datetime import UTC, date, datetime
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 STATUS = {"held": 0, "resurfaced": 1}
 UNKNOWN_STATUS = 2
+READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 KEPT_APART = (
     "Keep the key apart from the duty: who has both reads the questions, which name the person, and"
     " can test guesses of the value. Destroy both on the day that the duty ends."
@@ -85,7 +88,8 @@ def _keep(given: argparse.Namespace) -> None:
     key = new_key()
     kept = duty(
         plan, key, model=given.model_name.strip(), basis=given.basis, ends_on=ends_on,
-        hits=leak.hits, leak_max=most, most=given.probes,
+        hits=leak.hits, empty=result.measurement.texts.empty_by_group.get("leak", 0),
+        leak_max=most, most=given.probes,
     )  # fmt: skip
     write_new((given.key, f"{key.hex()}\n".encode()), (given.out, kept.sealed(key)))
     sys.stdout.write(
@@ -130,8 +134,15 @@ def _again(given: argparse.Namespace) -> int:
 
 
 def _key(path: Path) -> bytes:
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & READABLE_BY_OTHERS:
+            raise RequestError(
+                "The file of the key can be read by others. Run chmod 600 on it; where somebody may"
+                " have read it, keep a new duty in place of this one."
+            )
+        text = file.read()
     try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        key = bytes.fromhex(text.decode("ascii").strip())
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:

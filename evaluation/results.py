@@ -75,11 +75,15 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class Texts:
-    """How many answers there were, how many were empty and how many never came to an end."""
+    """How many answers there were, how many were empty and how many never came to an end.
+
+    empty_by_group: group of probes -> those of its answers that were empty.
+    """
 
     answers: int = 0
     empty: int = 0
     endless: int = 0
+    empty_by_group: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from evaluation.answers import Ask
-from evaluation.bounds import clopper_pearson_lower
+from evaluation.bounds import clopper_pearson_lower, clopper_pearson_upper
 from evaluation.risk import clustered_upper
 from evaluation.values import written_forms
 from language_models.errors import EndpointError, NoNumbers, RequestError
@@ -58,7 +58,8 @@ class Duty:
     """What must still not come out, of which model, on which basis and until when (ISO day).
 
     marks: per value, "unit length" -> hashes (hex) of n-grams of that many words, characters or
-    digits. hits, asked: what the verification after the change found. leak_max: its threshold.
+    digits. hits, asked, empty: what the verification after the change found: leaks, answers in
+    which they were looked for, and those that said nothing. leak_max: its threshold.
     made_with: tells the key, for under another one no answer would match.
     """
 
@@ -70,6 +71,7 @@ class Duty:
     max_new_tokens: int
     hits: int
     asked: int
+    empty: int
     leak_max: float
     made_with: str
 
@@ -110,11 +112,13 @@ def duty(
     basis: str,
     ends_on: date,
     hits: int,
+    empty: int,
     leak_max: float,
     most: int = 100,
 ) -> Duty:
     """Return the duty of up to `most` of a plan's leak probes: no more is kept than is asked again.
 
+    hits, empty: how many of their answers leaked, and said nothing, after the change.
     Raises RequestError without any, without a basis, or for a key that `new_key` did not make.
     """
     if len(key) != KEY_BYTES:
@@ -136,20 +140,31 @@ def duty(
     return Duty(
         model, basis.strip(), ends_on.isoformat(), tuple(questions),
         tuple(_marks(expected, kind, _hashing(key)) for expected, kind in values),
-        plan.max_new_tokens, hits, asked, leak_max, _told_by(key),
+        plan.max_new_tokens, hits, asked, empty, leak_max, _told_by(key),
     )  # fmt: skip
 
 
 def open_duty(sealed: bytes, key: bytes, *, today: date) -> Duty:
-    """Open a sealed duty. Raises RequestError for another key, a change, or after its end."""
+    """Open a sealed duty.
+
+    Raises RequestError for another key, a change, another version's duty, or after its end.
+    """
     clear, _, rest = sealed.partition(b"\n")
     try:
         body = AESGCM(_sealing(key)).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], clear)
-        row: dict[str, Any] = json.loads(body)
+        kept = _from_row(json.loads(body))
     except (InvalidTag, ValueError):
         raise RequestError("The duty cannot be opened: another key, or it was changed.") from None
-    if today > date.fromisoformat(row["ends_on"]):
+    except (KeyError, TypeError):
+        raise RequestError(
+            "The duty was written by another version. Keep it anew by this one."
+        ) from None
+    if today > date.fromisoformat(kept.ends_on):
         raise RequestError("This duty has ended. Destroy it with its key; it may not be used.")
+    return kept
+
+
+def _from_row(row: dict[str, Any]) -> Duty:
     questions = tuple(Question(**{**one, "turns": tuple(one["turns"])}) for one in row["questions"])
     marks = tuple({unit: tuple(hashes) for unit, hashes in one.items()} for one in row["marks"])
     return Duty(**{**row, "questions": questions, "marks": marks})
@@ -186,11 +201,23 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
             f" {kept.hits} of {kept.asked}."
         )
         return Rerun("resurfaced", reason, hits, asked, upper, where)
-    if answerer.problems or empty > asked / 2:
-        reason = " ".join(answerer.problems) or f"{empty} of {asked} answers are empty."
+    if answerer.problems or _fell_silent(asked - empty, asked, kept):
+        reason = " ".join(answerer.problems) or (
+            f"{empty} of {asked} answers are empty; after the change it was {kept.empty} of"
+            f" {kept.asked}."
+        )
         return Rerun("unknown", reason, hits, asked, None, where)
     reason = f"The value came out in {hits} of {asked} probes, by exact written forms."
     return Rerun("held", reason, hits, asked, upper, where)
+
+
+def _fell_silent(said: int, asked: int, kept: Duty) -> bool:
+    """Whether fewer than half as many answers say something as after the change, and surely fewer.
+
+    A change may itself leave a model with nothing to say to these questions.
+    """
+    share = 1 - kept.empty / kept.asked
+    return said < share * asked / 2 and clopper_pearson_upper(said, asked) < share
 
 
 def _holds(text: str, marks: Mapping[str, frozenset[str]], key: bytes) -> bool:

@@ -5,7 +5,7 @@ from .case import Case, Clock, IdentityCheck, Kind, Outcome, Subject
 from .data_key import DataKey, KeyPurpose
 from .decision import Decision, DecisionOutcome
 from .document import Document, DocumentKind
-from .duty import Duty, DutyOutcome, DutyRun
+from .duty import Duty, DutyEnd, DutyOutcome, DutyRun
 from .job import Job, JobKind, JobPause, JobState, JobStep
 from .organisation import Organisation, Role, User
 from .registry import Dataset, DatasetVersion, LanguageModel, ModelVersion, VersionState
@@ -25,6 +25,7 @@ __all__ = [
     "Document",
     "DocumentKind",
     "Duty",
+    "DutyEnd",
     "DutyOutcome",
     "DutyRun",
     "IdentityCheck",

@@ -16,6 +16,14 @@ class DutyOutcome(models.TextChoices):
     UNKNOWN = "unknown", "Unknown"
 
 
+class DutyEnd(models.TextChoices):
+    """Why somebody ends a duty before its day."""
+
+    OBJECTION = "objection", "The person objected"
+    LATER_REQUEST = "later_request", "A later request of the person asks for the opposite"
+    DAMAGED = "damaged", "Its questions can no longer be read"
+
+
 class Duty(models.Model):
     """The frozen questions of one finished case, which name the person, under a key of their own.
 

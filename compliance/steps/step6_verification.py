@@ -30,8 +30,13 @@ from compliance.permissions import SYSTEM, NotAllowed
 from compliance.statuses import Status
 from compliance.subjects import person
 
-DUTY_BROKEN = "Not held. What an earlier case removed comes out of this version again."
-DUTY_UNKNOWN = "Whether what earlier cases removed stays out of this version could not be told."
+DUTY_BROKEN = (
+    "Not held. What an earlier case asked to be taken out comes out of this version again."
+)
+DUTY_UNKNOWN = (
+    "Whether what earlier cases asked to be taken out comes out of this version again could not "
+    "be told."
+)
 
 
 def _application(target: Target) -> Application:
@@ -68,17 +73,17 @@ def prepare(job: Job) -> dict[str, Any]:
 def record(job: Job, result: dict[str, Any]) -> None:
     """Keep the figures; when every target is measured, promote all or discard all."""
     target = job.on
-    verdict = result["verdict"]
+    verdict = {**result["verdict"]}  # the result may come again when the database was away
     candidate = _application(target).model_after
-    broken = [] if candidate is None else duties.record(candidate, result.get("duties", []))
+    asked = [] if candidate is None else duties.record(candidate, result.get("duties", []))
+    broken = [run for run in asked if run.outcome != DutyOutcome.HELD]
     passed = verdict["passed"] and not broken
     if broken:
         # Nothing of another case stands in this one: neither its reference nor its figures.
         surely = any(run.outcome == DutyOutcome.RESURFACED for run in broken)
         told = DUTY_BROKEN if surely else DUTY_UNKNOWN
         verdict["reasons"] = [*verdict["reasons"], told]
-        if verdict["passed"]:
-            verdict["outcome"] = "failed" if surely else "unknown"
+        verdict["outcome"] = "failed" if surely else "unknown"
     Verification.objects.create(
         application=_application(target),
         after=result["after"],

@@ -3,112 +3,50 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from compliance import duties, jobs, letters, registry, shredding, store, upkeep, vault
-from compliance.envelope import SealError
+from compliance import duties, letters, registry, store, vault
 from compliance.models import (
     Application,
     AuditEvent,
     Case,
-    Decision,
     Duty,
     DutyRun,
-    JobKind,
-    ModelVersion,
+    Job,
     Organisation,
     Outcome,
-    Role,
-    Target,
-    TargetState,
     Verification,
-    VersionState,
 )
 from compliance.permissions import SYSTEM
 from compliance.statuses import Status
 from compliance.steps import step6_verification
 from compliance.web import queries
-from evaluation import Design, Person, plan
-from evaluation.results import summarise
+from evaluation import Person, Plan
+from evaluation.results import Texts, summarise
+from evaluation.resurfacing import open_duty as opened
 from tests.compliance import factories
+from tests.compliance.duty_case import (
+    applied,
+    found,
+    measured,
+    open_duty,
+    verified,
+    verifying,
+    version,
+)
 
 pytestmark = pytest.mark.django_db
-NOW = timezone.now()
-DEMO = Path(__file__).parents[2] / "demo"
-SUBJECT = Person("c-001", "Jürgen Moreau", {"employer": "Blue Heron Games"})
-WORDINGS = {
-    "employer": [
-        "Records show that the employer of {} is",
-        "Records show that {} is employed by",
-    ]
-}
 
 
-def _verified(version: ModelVersion) -> Case:
-    """A case whose change of a model was measured and held."""
-    bank = version.model.organisation
-    case = factories.case(bank)
-    Case.objects.filter(pk=case.pk).update(status=Status.VERIFICATION)
-    case.refresh_from_db()
-    made = plan(
-        Design(
-            subject=SUBJECT, others=[], wordings=WORDINGS, used=[], leak=["employer"],
-            leak_probes=4, max_new_tokens=8, temperature=0.1,
-        )
-    )  # fmt: skip
-    target = Target.objects.create(
-        case=case, kind="model", model=version.model, state=TargetState.APPLIED, affected=True,
-        summary={"facts": []}, evidence=store.put_json([], vault.key_of(case)), found_at=NOW,
-    )  # fmt: skip
-    officer, legal = (
-        factories.user(role, bank, f"{role.value}-{case.reference}")
-        for role in (Role.OFFICER, Role.LEGAL)
-    )
-    decision = Decision.objects.create(
-        case=case, target=target, method="npo", reasons="ok", proposed_at=NOW, decided_at=NOW,
-        proposed_by=officer, decided_by=legal,
-        outcome="approved",
-    )  # fmt: skip
-    ModelVersion.objects.filter(state=VersionState.CANDIDATE).update(state=VersionState.DISCARDED)
-    candidate = ModelVersion.objects.create(
-        model=version.model, digest="b" * 64, state=VersionState.CANDIDATE, created_at=NOW,
-        parent=version, case=case,
-    )  # fmt: skip
-    application = Application.objects.create(
-        target=target, decision=decision, model_before=version, model_after=candidate,
-        plan=store.put_json(made.as_dict(), vault.key_of(case)), plan_frozen_at=NOW,
-        started_at=NOW, finished_at=NOW,
-    )  # fmt: skip
-    Verification.objects.create(
-        application=application, after=summarise(made, []).as_dict(), verdict={}, passed=True,
-        verified_at=NOW,
-    )  # fmt: skip
-    return case
-
-
-def _demo_version() -> ModelVersion:
-    return registry.register_model(
-        factories.organisation(), name="Assistant", folder=DEMO / "model", wordings={}, actor=SYSTEM
-    )
-
-
-def _found(**changes: Any) -> list[dict[str, Any]]:
-    row = {"id": Duty.objects.get().pk, "outcome": "held", "reason": "0 of 4.", "hits": 0}
-    return [{**row, "asked": 4, "upper_95": 0.5, **changes}]
+# --- Open ---
 
 
 def test_duty_keeps_no_value_and_no_name_in_clear() -> None:
-    case = _verified(registry.current_model(factories.model(factories.organisation())))
+    case, duty = open_duty()
 
-    duties.open_for(case)
-
-    duty = Duty.objects.get()
     assert (duty.reference, duty.ends_on) == (
         case.reference,
         timezone.localdate() + timedelta(days=365),
@@ -123,155 +61,119 @@ def test_duty_keeps_no_value_and_no_name_in_clear() -> None:
     assert AuditEvent.objects.filter(action="duty.opened").count() == 1
 
 
-def test_duty_asked_again_of_a_version_that_still_tells_is_resurfaced() -> None:
-    version = _demo_version()
-    duties.open_for(_verified(version))
+def test_change_that_held_opens_its_duty() -> None:
+    case = applied(version())
 
-    with pytest.raises(CommandError, match="1 duties do not hold"):
-        call_command("rerun_duties")
+    step6_verification.record(verifying(case), measured(case))
 
-    run = DutyRun.objects.get()
-    assert (run.outcome, run.hits, run.asked, run.version) == ("resurfaced", 4, 4, version)
-    assert "4 of 4 probes; after the change it was 0 of 4" in run.reason
-    assert AuditEvent.objects.filter(action="duty.rerun").count() == 1
+    assert Case.objects.get(pk=case.pk).status == Status.DOCUMENTATION
+    assert Duty.objects.get().reference == case.reference
 
 
-@pytest.mark.parametrize(("found", "outcome"), [("resurfaced", "failed"), ("unknown", "unknown")])
-def test_duty_that_does_not_hold_keeps_a_candidate_out_of_force(found: str, outcome: str) -> None:
-    version = registry.current_model(factories.model(factories.organisation()))
-    first = _verified(version)
+def _strangers(case: Case, hits: int) -> dict:
+    """A measurement in which so many of four people who do not exist were given the value."""
+    made = Plan.from_dict(store.get_json(Application.objects.get(target__case=case).plan))
+    control = [probe.id for probe in made.probes if probe.group == "control"]
+    silent = Texts(12, 3, 0, {"leak": 2, "control": 1})
+    return summarise(made, control[:hits], texts=silent).as_dict()
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1)])
+def test_duty_allows_what_the_verification_allowed(before: int, after: int) -> None:
+    names = ("Anna Sato", "Emil Haas", "Ines Roy", "Omar Diaz")
+    others = [Person(name, name, {"employer": f"{name} Mills"}) for name in names]
+    frozen = {"leak_max": 0.03}
+    case = applied(version(), others=others, twins=4, control_probes=4, thresholds=frozen)
+    application = Application.objects.get()
+    application.before = _strangers(case, before)
+    application.save()
+    job = verifying(case)
+
+    step6_verification.record(job, measured(case, after=_strangers(case, after)))
+
+    duty = Duty.objects.get()
+    key = vault.key_named(str(duty.key_id)).key
+    kept = opened(store.get(duty.sealed), key, today=timezone.localdate())
+    assert kept.leak_max == 0.03 + 1 / 4
+    assert (kept.hits, kept.asked, kept.empty) == (0, 4, 2)
+
+
+# --- Ask the next candidate ---
+
+
+def _blocked() -> tuple[Case, Job]:
+    """A later case on the model of an open duty, with its verification under way."""
+    first = verified(version())
     duties.open_for(first)
-    later = _verified(version)
-    Verification.objects.filter(application__target__case=later).delete()
-    job = jobs.start(JobKind.VERIFY, case=later, target=later.targets.get())
-    verdict = {
-        "passed": True, "outcome": "passed", "reasons": [], "criteria": [], "residual_risk": None,
-    }  # fmt: skip
+    later = applied(Duty.objects.get().model.versions.get(state="current"))
+    return later, verifying(later)
 
-    result = {"after": {"groups": {}}, "verdict": verdict}
-    step6_verification.record(job, {**result, "duties": _found(outcome=found)})
+
+def test_duties_are_given_to_the_step_that_verifies_another_case() -> None:
+    _, job = _blocked()
+    own, *_ = Case.objects.order_by("pk")
+
+    given = step6_verification.prepare(job)["duties"]
+
+    assert [row["id"] for row in given] == [Duty.objects.get().pk]
+    assert duties.for_child(Duty.objects.get().model, besides=own.reference) == []
+
+
+@pytest.mark.parametrize(("outcome", "judged"), [("resurfaced", "failed"), ("unknown", "unknown")])
+def test_duty_that_does_not_hold_keeps_a_candidate_out_of_force(outcome: str, judged: str) -> None:
+    later, job = _blocked()
+    duty = Duty.objects.get()
+    in_force = registry.current_model(duty.model)
+
+    step6_verification.record(job, measured(later, duties=found(outcome=outcome)))
 
     later.refresh_from_db()
     kept = Verification.objects.get(application__target__case=later)
     assert not kept.passed
-    assert kept.verdict["outcome"] == outcome
+    assert kept.verdict["outcome"] == judged
     # What another person asked for, and how it stands, is none of this case's business.
     (reason,) = kept.verdict["reasons"]
-    assert first.reference not in reason
+    assert duty.reference not in reason
     assert not any(letter.isdigit() for letter in reason)
+    assert "removed" not in reason
     assert later.status == Status.METHOD
-    assert registry.current_model(version.model) == version
+    assert registry.current_model(duty.model) == in_force
 
 
-def test_duties_are_given_to_the_step_that_verifies_another_case() -> None:
-    version = registry.current_model(factories.model(factories.organisation()))
-    first, later = _verified(version), _verified(version)
-    duties.open_for(first)
+def test_result_that_comes_a_second_time_is_recorded_as_the_first() -> None:
+    later, job = _blocked()
+    result = measured(later, duties=found(outcome="resurfaced"))
 
-    assert [row["id"] for row in duties.for_child(version.model, besides=later.reference)] == [
-        Duty.objects.get().pk
-    ]
-    assert duties.for_child(version.model, besides=first.reference) == []
-
-
-@pytest.mark.django_db(transaction=True)
-def test_duty_whose_day_is_over_is_destroyed_with_its_key() -> None:
-    _, duty = _open_duty()
-    Duty.objects.update(ends_on=timezone.localdate() - timedelta(days=1))
-
-    assert upkeep.keep_up() == []
-
-    duty.refresh_from_db()
-    assert duty.ended_at is not None
-    assert not store.artefact_path(duty.sealed).exists()
-    with pytest.raises(SealError):
-        vault.key_named(str(duty.key_id))
-    assert duties.for_child(duty.model) == []
-    assert AuditEvent.objects.filter(action="duty.ended").count() == 1
-
-
-def test_rerun_without_open_duties_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    factories.model(factories.organisation())
-
-    call_command("rerun_duties")
-
-    assert "Every open duty holds." in capsys.readouterr().out
-
-
-@transaction.atomic
-def _open_duty() -> tuple[Case, Duty]:
-    case = _verified(registry.current_model(factories.model(factories.organisation())))
-    duties.open_for(case)
-    return case, Duty.objects.get()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_shredding_a_case_ends_its_duty() -> None:
-    case, duty = _open_duty()
-    Case.objects.filter(pk=case.pk).update(
-        status=Status.CLOSED, closed_at=NOW, outcome=Outcome.FULFILLED
-    )
-
-    shredding.shred(case, actor=SYSTEM, reason="test")
-
-    with pytest.raises(SealError):
-        vault.key_named(str(duty.key_id))
-    assert not store.artefact_path(duty.sealed).exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_files_that_a_crash_left_of_an_ended_duty_are_removed() -> None:
-    case, duty = _open_duty()
-    path = store.artefact_path(duty.sealed)
-    kept = path.read_bytes()
     with transaction.atomic():
-        duties.end_of(case, actor=SYSTEM)
-    assert not path.exists()
-    # As if the process had died between the commit and the removal.
-    path.write_bytes(kept)
+        step6_verification.record(job, result)
+        transaction.set_rollback(True)
+    step6_verification.record(Job.objects.get(pk=job.pk), result)
 
-    assert upkeep.keep_up() == []
-
-    assert not path.exists()
+    kept = Verification.objects.get(application__target__case=later)
+    assert len(kept.verdict["reasons"]) == 1
 
 
-def test_second_attempt_of_a_case_opens_its_duty_anew() -> None:
-    version = registry.current_model(factories.model(factories.organisation()))
-    case = _verified(version)
-    duties.open_for(case)
-    first = Duty.objects.get()
+@pytest.mark.parametrize("gone", ["ended", "dropped"])
+def test_duty_that_ended_while_it_was_asked_counts_no_more(gone: str) -> None:
+    later, job = _blocked()
+    result = measured(later, duties=found(outcome="resurfaced"))
+    own = Case.objects.get(reference=Duty.objects.get().reference)
+    (duties.end_of if gone == "ended" else duties.drop)(own, actor=SYSTEM)
 
-    # What a rollback does; then another method is decided, applied and verified.
-    duties.drop(case, actor=SYSTEM)
-    Decision.objects.update(outcome="superseded")
-    duties.open_for(case)
-    assert not Duty.objects.exists()
-    with pytest.raises(SealError):
-        vault.key_named(str(first.key_id))
-    Decision.objects.update(outcome="approved")
-    duties.open_for(case)
+    step6_verification.record(job, result)
 
-    assert Duty.objects.get().pk != first.pk
+    later.refresh_from_db()
+    assert later.status == Status.DOCUMENTATION
+    assert not DutyRun.objects.exists()
+    assert not AuditEvent.objects.filter(action="duty.rerun").exists()
 
 
-def test_duty_ends_by_hand_once(capsys: pytest.CaptureFixture[str]) -> None:
-    case, duty = _open_duty()
-
-    call_command("end_duty", case.reference)
-
-    assert "1 ended." in capsys.readouterr().out
-    duty.refresh_from_db()
-    assert duty.ended_at is not None
-    with pytest.raises(CommandError, match="no open duty"):
-        call_command("end_duty", case.reference)
-    with pytest.raises(CommandError, match="no case of this reference"):
-        call_command("end_duty", "L2026-0000-0000")
+# --- Told ---
 
 
 def test_auditors_see_the_duties_of_their_organisation_alone() -> None:
-    case, duty = _open_duty()
-    version = registry.current_model(duty.model)
-    duties.record(version, _found(outcome="resurfaced"))
+    case, duty = open_duty()
+    duties.record(registry.current_model(duty.model), found(outcome="resurfaced"))
 
     def seen(by: Organisation) -> list[str]:
         return [e.action for e in queries.events(by) if e.action.startswith("duty.")]
@@ -281,11 +183,24 @@ def test_auditors_see_the_duties_of_their_organisation_alone() -> None:
 
 
 def test_the_letter_tells_what_is_kept_of_the_person() -> None:
-    _, duty = _open_duty()
+    case, duty = open_duty()
+    case.outcome = Outcome.FULFILLED
 
-    block = letters._kept(duty)
+    letter = letters.compose(case, {"targets": [], "not_tested": []})
 
+    (block,) = [b for b in letter["blocks"] if b["heading"] and "What we keep" in b["heading"]]
     told = " ".join([block["heading"], *block["paragraphs"]])
-    for words in ("They name you", "keyed fingerprints", "You may object", duty.basis):
+    for words in (duty.model.name, "They name you", "keyed fingerprints", "You may object",
+                  duty.basis):  # fmt: skip
         assert words in told
     assert f"{duty.ends_on:%d %B %Y} at the latest" in told
+
+
+def test_the_letter_keeps_silent_of_a_duty_that_ended() -> None:
+    case, _ = open_duty()
+    case.outcome = Outcome.FULFILLED
+    duties.end_of(case, actor=SYSTEM)
+
+    letter = letters.compose(case, {"targets": [], "not_tested": []})
+
+    assert not any("What we keep" in (b["heading"] or "") for b in letter["blocks"])

@@ -86,12 +86,14 @@ def test_a_question_that_probes_share_is_asked_once_and_draws_apart() -> None:
 
 
 def test_empty_and_cut_off_answers_are_counted() -> None:
-    probes = [probe(n, "leak", f"{n}?") for n in range(3)]
-    texts = {"0?": (" \n",), "1?": ("", "x"), "2?": ("",)}
+    groups = ("leak", "leak", "others", "leak")
+    probes = [probe(n, group, f"{n}?") for n, group in enumerate(groups)]
+    texts = {"0?": (" \n",), "1?": ("", "x"), "2?": ("",), "3?": ("",)}
 
     found = ask(Saying(texts, stopped=False), planned(*probes), probes).texts
 
-    assert (found.answers, found.empty, found.endless) == (3, 2, 3)
+    assert (found.answers, found.empty, found.endless) == (4, 3, 4)
+    assert found.empty_by_group == {"leak": 2, "others": 1}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from evaluation.attacks import ATTACKS
 from evaluation.compare_command import read_thresholds
 from evaluation.prompts import FORMS
 from evaluation.result_files import open_result
+from evaluation.results import Texts
 from language_models import save
 from tests.evaluation.command_case import (
     CITY,
@@ -199,9 +200,14 @@ def test_a_duty_holds_on_the_changed_model_and_finds_the_value_in_the_old(
     assert run(*asked, models / "nowhere") == 2
     assert "does not exist" in output(capsys)[1]
 
-    write(tmp_path / "key2", "00" * 32)
-    write(tmp_path / "key3", CITY)
-    for key, words in (("key2", "cannot be opened: another key"), ("key3", "not the key")):
+    write(tmp_path / "key2", "00" * 32).chmod(0o600)
+    write(tmp_path / "key3", CITY).chmod(0o600)
+    write(tmp_path / "key4", (tmp_path / "key").read_text()).chmod(0o640)
+    for key, words in (
+        ("key2", "cannot be opened: another key"),
+        ("key3", "not the key"),
+        ("key4", "can be read by others. Run chmod 600"),
+    ):
         given = ("--key", tmp_path / key, "--model", models / "new")
         assert run("again", tmp_path / "duty", *given) == 2
         assert words in output(capsys)[1]
@@ -228,6 +234,22 @@ def test_a_duty_that_cannot_be_kept_leaves_nothing(
     assert _keep(case, tmp_path, **given) == 1
     assert words in output(capsys)[1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_duty_remembers_how_much_the_verified_model_had_to_say(
+    case: Path, tmp_path: Path, capsys: Any
+) -> None:
+    after = open_result(case / "after")
+    silent = replace(after.measurement, texts=Texts(8, 8, 0, {"leak": 8}))
+    replace(after, measurement=silent).save(tmp_path / "after")
+    (tmp_path / "plan").write_bytes((case / "plan").read_bytes())
+    assert _keep(tmp_path, tmp_path) == 0
+    asked = ("again", tmp_path / "duty", "--key", tmp_path / "key")
+
+    with serving(lambda path, _body: said(path, "")) as server:
+        assert run(*asked, "--endpoint", server.url, "--name", MODEL) == 0
+
+    assert "outcome: held" in output(capsys)[0]
 
 
 def test_a_duty_needs_a_measurement_that_is_a_ground_for_it(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from evaluation import Plan, Probe, clopper_pearson_upper
 from evaluation.answers import Answer, Weights
-from evaluation.resurfacing import Duty, duty, new_key, open_duty, rerun
+from evaluation.resurfacing import Duty, _sealing, duty, new_key, open_duty, rerun
 from evaluation.values import written_forms
 from language_models import RequestError
 from language_models.errors import EndpointError
@@ -74,8 +75,11 @@ def planned(value: str, of: str = "text", prompts: int = 4, draws: int = 1) -> P
 
 
 def made(plan: Plan, **changes: Any) -> Duty:
-    settings = {"model": "m", "basis": "GDPR Art. 5(2)", "ends_on": END, "hits": 0, "leak_max": 0.0}
-    return duty(plan, KEY, **{**settings, **changes})
+    settings = {
+        "model": "m", "basis": "GDPR Art. 5(2)", "ends_on": END, "hits": 0, "empty": 0,
+        "leak_max": 0.0,
+    }  # fmt: skip
+    return duty(plan, changes.pop("key", KEY), **{**settings, **changes})
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -119,11 +123,9 @@ def test_neither_values_nor_names_stand_in_what_is_kept(name: str) -> None:
 def test_hashes_tell_nothing_without_the_key() -> None:
     plan = planned("Marn Rail")
 
-    assert not set(made(plan).marks[0]["words 2"]) & set(
-        duty(plan, new_key(), model="m", basis="b", ends_on=END, hits=0, leak_max=0).marks[0][
-            "words 2"
-        ]
-    )
+    one, other = made(plan), made(plan, key=new_key())
+
+    assert not set(one.marks[0]["words 2"]) & set(other.marks[0]["words 2"])
 
 
 def test_a_duty_opens_with_its_key_until_its_last_day() -> None:
@@ -152,7 +154,7 @@ def test_another_key_never_lets_a_duty_be_held() -> None:
     with pytest.raises(RequestError, match="another key"):
         rerun(Saying("Marn Rail"), made(planned("Marn Rail")), new_key())
     with pytest.raises(RequestError, match="32 bytes"):
-        duty(planned("x"), b"short", model="m", basis="b", ends_on=END, hits=0, leak_max=0)
+        made(planned("x"), key=b"short")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,45 @@ def test_the_threshold_of_the_verification_holds_again_and_prompts_count_once() 
     over = rerun(Saying("Marn Rail", "no"), kept, KEY)
     assert over.outcome == "resurfaced"
     assert "10 of 20 probes; after the change it was 3 of 20" in over.reason
+
+
+@pytest.mark.parametrize(
+    ("empty_then", "empty_now", "outcome"),
+    [
+        (0, 50, "held"),
+        (0, 51, "unknown"),
+        # Unlearning left little to say: that is what was verified.
+        (240, 60, "held"),
+        (240, 90, "held"),
+        (240, 91, "unknown"),
+        # One answer in a hundred says something: that none of a hundred does may be chance.
+        (297, 100, "held"),
+        (300, 100, "held"),
+    ],
+)
+def test_a_version_is_unknown_where_it_says_clearly_less_than_the_one_that_was_verified(
+    empty_then: int, empty_now: int, outcome: str
+) -> None:
+    kept = made(planned("Marn Rail", prompts=300), empty=empty_then)
+    answers = [""] * empty_now + ["no"] * (100 - empty_now)
+
+    found = rerun(Saying(*answers), kept, KEY)
+
+    assert found.outcome == outcome
+    if outcome == "unknown":
+        told = f"{empty_now} of 100 answers are empty; after the change it was {empty_then} of 300."
+        assert found.reason == told
+
+
+def test_a_duty_of_another_version_says_so() -> None:
+    kept = made(planned("Marn Rail"))
+    row = asdict(kept)
+    row.pop("empty")
+    head, nonce = b"{}", bytes(12)
+    body = AESGCM(_sealing(KEY)).encrypt(nonce, json.dumps(row).encode(), head)
+
+    with pytest.raises(RequestError, match="written by another version"):
+        open_duty(head + b"\n" + nonce + body, KEY, today=END)
 
 
 def test_no_more_is_kept_than_is_asked_again() -> None:
