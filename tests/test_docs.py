@@ -12,8 +12,7 @@ from compliance import policy
 from compliance.law import laws
 from compliance.models import Outcome, VersionState
 from compliance.statuses import Status
-from evaluation import Measurement, Probe, Thresholds, clopper_pearson_upper
-from evaluation.compare import residual_risk
+from evaluation import Measurement, Probe, clopper_pearson_upper, compare
 from evaluation.results import group_results
 from evaluation.risk import probes_needed
 from language_models.methods import GUARANTEES
@@ -101,12 +100,14 @@ def test_no_absolute_words_in_what_people_read() -> None:
 def test_the_sentence_that_may_be_promised_is_one_that_a_report_says() -> None:
     # One fact of the demo: 14 wordings with 6 lead-ins, in as many answers as the policy asks for.
     asked = [Probe(f"p-{n}", "leak", "c", "fact", f"{n % 84}", ("x",)) for n in range(320)]
-    said = residual_risk(Measurement("", group_results(asked, set()), {}), Thresholds()).statement
+    nothing = Measurement("", group_results(asked, set()), {"leak": ()})
+    risk = compare(nothing, nothing).residual_risk
 
     quoted = re.search("in the words of the report: “(.+?)”", " ".join(DOCS["legal.md"].split()))
 
     assert quoted is not None
-    assert quoted[1] in said
+    assert risk is not None
+    assert quoted[1] in risk.statement
 
 
 def test_wordings_that_stewards_are_told_to_have_make_enough_prompts() -> None:
