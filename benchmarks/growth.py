@@ -35,7 +35,7 @@ class Counted(Runner):
     """A runner that also counts the passes of each batch."""
 
     def __init__(self, method: str, settings: dict[str, Any]) -> None:
-        super().__init__(load(MODEL), method, settings, plain=False)
+        super().__init__(load(MODEL), method, settings)
         self.passes: list[float] = []
 
     def edit(self, requests: Sequence[EditRequest], memory: Any = None) -> EditResult:

@@ -38,18 +38,15 @@ if TYPE_CHECKING:
 Facts = list[dict[str, Any]]
 
 
-def requests_of(facts: Facts, *, plain: bool = False) -> list[EditRequest]:
-    """Return the facts as requests; the full stop ends a value as the training texts do.
-
-    plain: the prompt alone, without paraphrases and neighbours, as the peer takes it.
-    """
+def requests_of(facts: Facts) -> list[EditRequest]:
+    """Return the facts as requests; the full stop ends a value as the training texts do."""
     return [
         EditRequest(
             fact["subject"],
             fact["prompt"],
             f"{fact['target']}.",
-            () if plain else tuple(fact["paraphrases"]),
-            () if plain else tuple(fact["neighbours"]),
+            tuple(fact["paraphrases"]),
+            tuple(fact["neighbours"]),
         )
         for fact in facts
     ]
@@ -58,10 +55,8 @@ def requests_of(facts: Facts, *, plain: bool = False) -> list[EditRequest]:
 class Runner:
     """One method with its settings on one model; the edit calls are timed."""
 
-    def __init__(
-        self, lm: LanguageModel, method: str, settings: dict[str, Any], *, plain: bool
-    ) -> None:
-        self.lm, self.method, self.plain = lm, method, plain
+    def __init__(self, lm: LanguageModel, method: str, settings: dict[str, Any]) -> None:
+        self.lm, self.method = lm, method
         self.config = config_of(METHODS[method], settings)
         self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []
@@ -78,7 +73,7 @@ class Runner:
 
     def run(self, facts: Facts, mode: str, tokens: int, size: int = 1) -> list[list[str]]:
         """Edit in the given mode; return the answers by fact. size: edits a batch in sequence."""
-        requests = requests_of(facts, plain=self.plain)
+        requests = requests_of(facts)
         if mode != "batch":
             requests = self._shared_kept(requests)
         if mode == "single":
@@ -143,7 +138,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--method", choices=METHODS, required=True)
     parser.add_argument("--mode", choices=("single", "sequence", "batch"), required=True)
-    parser.add_argument("--plain", action="store_true", help="prompts alone, as the peer has them")
     parser.add_argument("--batch-size", type=int, default=1, help="edits a batch in sequence")
     parser.add_argument("--statistics", type=Path, help="safetensors with layerN.C")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON of the config")
@@ -162,7 +156,7 @@ def main() -> None:
     settings = settings_with(
         options.statistics, options.method, {"unreached": "mark", **options.settings}
     )
-    runner = Runner(load(options.model), options.method, settings, plain=options.plain)
+    runner = Runner(load(options.model), options.method, settings)
     answers = runner.run(facts, options.mode, options.tokens, options.batch_size)
     total = sum(runner.seconds)
     result = {

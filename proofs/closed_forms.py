@@ -78,6 +78,15 @@ TARGETS = (
         ("_gram", "change", "wanted_change", "_solve", "_system", "_measure", "_write"),
         ("test_ultraedit",),
     ),
+    Target("editing/bound.py", ("share_to_write", "_between"), ("test_bound",)),
+    Target(
+        "editing/kept_rows.py",
+        (
+            *("narrowed", "moved", "row_losses", "row_scores"),
+            *("reached_share", "stayed_share", "achieved_by"),
+        ),
+        ("test_kept_rows",),
+    ),
     Target("editing/ultraedit_passes.py", ("factors", "_run", "keys"), ("test_ultraedit",)),
     Target("editing/lifelong.py", ("of", "joined", "standardised"), ("test_ultraedit",)),
     Target(
