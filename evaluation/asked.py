@@ -69,10 +69,9 @@ def _first(judge: Judge, answer: Answer) -> Hit | None:
 
 
 def _texts(probes: Sequence[Probe], answers: Sequence[Answer]) -> Texts:
+    pairs = list(zip(probes, answers, strict=True))
     empty = Counter(
-        probe.group
-        for probe, answer in zip(probes, answers, strict=True)
-        if not any(text.strip() for text in answer.texts)
+        probe.group for probe, answer in pairs if not any(text.strip() for text in answer.texts)
     )
-    endless = sum(not answer.stopped for answer in answers)
-    return Texts(len(answers), empty.total(), endless, dict(empty))
+    endless = Counter(probe.group for probe, answer in pairs if not answer.stopped)
+    return Texts(len(pairs), empty.total(), endless.total(), dict(empty), dict(endless))

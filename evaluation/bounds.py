@@ -1,10 +1,18 @@
-"""Exact one-sided Clopper-Pearson bounds, by the incomplete beta function and bisection."""
+"""Exact one-sided Clopper-Pearson bounds, by the incomplete beta function and bisection, and the
+bound on a rate less others that follows from them.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from language_models.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Counted = tuple[float, int]
 
 
 def clopper_pearson_upper(k: float, n: int, confidence: float = 0.95) -> float:
@@ -20,6 +28,18 @@ def clopper_pearson_lower(k: float, n: int, confidence: float = 0.95) -> float:
     """Return the lower bound: Beta⁻¹(1 - confidence; k, n - k + 1); with k = 0 it is 0."""
     _check(k, n, confidence)
     return 0.0 if k == 0 else _inverse_beta(1 - confidence, k, n - k + 1)
+
+
+def difference_upper(own: Counted, others: Iterable[Counted], confidence: float = 0.95) -> float:
+    """Return the upper bound of a rate less the least of other rates; (k, n) of each.
+
+    The rate is bounded from above and the others from below, each at half of the error (after
+    Bonferroni). The least of the lower bounds misses the least rate only where the bound of that
+    one misses, so the half is enough for any number of others, however they depend on each other.
+    """
+    each = 1 - (1 - confidence) / 2
+    least = min(clopper_pearson_lower(k, n, each) for k, n in others)
+    return clopper_pearson_upper(*own, each) - least
 
 
 def _check(k: float, n: int, confidence: float) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SCHEMA = "lethe.measurement/1"
+SCHEMA = "lethe.measurement/2"
 BEFORE, AFTER = "before", "after"
 
 

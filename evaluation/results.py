@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FactResult:
-    """Probes and hits of one fact within a group.
+    """Probes and hits of one fact, or one form, within a group.
 
-    upper: bound on the rate of its prompts; those of all facts hold together with 95 %.
+    lower, upper: one-sided bounds on the rate of its prompts; those of all facts, or all forms, of
+    one side hold together with 95 %.
     """
 
     n: int
     hits: int
     upper: float = 1.0
+    lower: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """The share of hits."""
+        return self.hits / self.n
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,9 @@ class GroupResult:
 
     prompts counts distinct prompts, prompts_hit those with at least one hit: several draws from
     one prompt say less about other prompts than as many prompts would, so upper_by_prompt bounds
-    the rate with each prompt counted once. forms: form -> language -> part. neighbours: class of
-    other people -> part.
+    the rate with each prompt counted once, by the share of its answers that are hits; shares is the
+    sum of these, 0 in results of earlier versions. forms: form -> language -> part. by_form: forms
+    as wholes. neighbours: class of other people -> part.
     """
 
     n: int
@@ -57,6 +65,8 @@ class GroupResult:
     upper_by_prompt: float = 1.0
     forms: Mapping[str, Mapping[str, Cell]] = field(default_factory=dict)
     neighbours: Mapping[str, Cell] = field(default_factory=dict)
+    shares: float = 0.0
+    by_form: Mapping[str, FactResult] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> GroupResult:
@@ -67,6 +77,7 @@ class GroupResult:
         }
         parts = {
             "facts": {fact: FactResult(**row) for fact, row in stored["facts"].items()},
+            "by_form": {k: FactResult(**row) for k, row in stored.get("by_form", {}).items()},
             "forms": forms,
             "neighbours": {k: Cell(**cell) for k, cell in stored.get("neighbours", {}).items()},
         }
@@ -77,23 +88,38 @@ class GroupResult:
 class Texts:
     """How many answers there were, how many were empty and how many never came to an end.
 
-    empty_by_group: group of probes -> those of its answers that were empty.
+    empty_by_group, endless_by_group: group of probes -> those of its answers.
     """
 
     answers: int = 0
     empty: int = 0
     endless: int = 0
     empty_by_group: Mapping[str, int] = field(default_factory=dict)
+    endless_by_group: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Texts) -> Texts:
+        """Return the counts over the answers of both."""
+        return Texts(
+            self.answers + other.answers,
+            self.empty + other.empty,
+            self.endless + other.endless,
+            dict(Counter(self.empty_by_group) + Counter(other.empty_by_group)),
+            dict(Counter(self.endless_by_group) + Counter(other.endless_by_group)),
+        )
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an attack brought out: the leak and control groups under it, and its own figures."""
+    """What an attack brought out: the leak and control groups under it, and its own figures.
+
+    texts: counts over the answers under it.
+    """
 
     name: str
     settings: Mapping[str, Any]
     groups: Mapping[str, GroupResult] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
 
     @property
     def title(self) -> str:
@@ -104,7 +130,8 @@ class AttackResult:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> AttackResult:
         """Return the result that `asdict` wrote."""
-        return cls(**{**stored, "groups": _groups(stored["groups"])})
+        texts = Texts(**stored.get("texts", {}))
+        return cls(**{**stored, "groups": _groups(stored["groups"]), "texts": texts})
 
 
 @dataclass(frozen=True)
@@ -112,8 +139,8 @@ class Measurement:
     """The result of one plan on one model version.
 
     hit_probes: group -> ids of its hits. where: what was asked, weights or an endpoint. how:
-    exact, fuzzy, partial -> leaks found so. scores: memorisation, see memorisation.py. problems:
-    why the figures cannot be relied on; with any, no verdict is a pass.
+    exact, fuzzy, partial -> hits of all groups found so. scores: memorisation, see memorisation.py.
+    problems: why the figures cannot be relied on; with any, no verdict is a pass.
     """
 
     plan_digest: str
@@ -173,8 +200,7 @@ def group_results(probes: Iterable[Probe], hits: set[str]) -> dict[str, GroupRes
 def _group(probes: list[Probe], hits: set[str]) -> GroupResult:
     n, count = len(probes), sum(probe.id in hits for probe in probes)
     prompts = _by_prompt(probes, hits)
-    facts = sorted({probe.fact for probe in probes})
-    together = corrected(0.95, len(facts))
+    counted = clustered_upper(prompts)
     languages = {form: [one for one in probes if one.form == form] for form in _seen(probes)}
     return GroupResult(
         n=n,
@@ -184,15 +210,14 @@ def _group(probes: list[Probe], hits: set[str]) -> GroupResult:
         upper_95=clopper_pearson_upper(count, n),
         prompts=len(prompts),
         prompts_hit=sum(any(answers) for answers in prompts.values()),
-        facts={
-            fact: _fact([one for one in probes if one.fact == fact], hits, together)
-            for fact in facts
-        },
-        upper_by_prompt=clustered_upper(prompts).upper,
+        facts=_parts(probes, hits, lambda one: one.fact),
+        upper_by_prompt=counted.upper,
         forms={
             form: _cells(own, hits, lambda one: one.language) for form, own in languages.items()
         },
         neighbours=_cells(probes, hits, lambda one: one.neighbour),
+        shares=counted.shares,
+        by_form=_parts(probes, hits, lambda one: one.form),
     )
 
 
@@ -207,9 +232,21 @@ def _by_prompt(probes: list[Probe], hits: set[str]) -> dict[object, list[bool]]:
     return dict(prompts)
 
 
-def _fact(probes: list[Probe], hits: set[str], confidence: float) -> FactResult:
-    bound = clustered_upper(_by_prompt(probes, hits), confidence)
-    return FactResult(len(probes), sum(probe.id in hits for probe in probes), bound.upper)
+def _parts(
+    probes: list[Probe], hits: set[str], key: Callable[[Probe], str]
+) -> dict[str, FactResult]:
+    """Return a part for each key, with bounds that hold together."""
+    keys = sorted({key(probe) for probe in probes})
+    together = corrected(0.95, len(keys))
+    return {
+        name: _part([one for one in probes if key(one) == name], hits, together) for name in keys
+    }
+
+
+def _part(probes: list[Probe], hits: set[str], confidence: float) -> FactResult:
+    found = clustered_upper(_by_prompt(probes, hits), confidence)
+    lower = clopper_pearson_lower(found.shares, found.prompts, confidence)
+    return FactResult(len(probes), sum(one.id in hits for one in probes), found.upper, lower)
 
 
 def _cells(probes: list[Probe], hits: set[str], key: Callable[[Probe], str]) -> dict[str, Cell]:

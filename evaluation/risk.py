@@ -16,8 +16,6 @@ from language_models.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LEVELS = ("low", "moderate", "high", "unknown")
-
 
 def leak_at_k(n: int, leaks: int, k: int) -> float:
     """Return the chance that k answers, drawn from n of which `leaks` leak, hold a leak.
@@ -52,10 +50,10 @@ def power(rate: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class Clustered:
-    """Prompts asked and prompts with at least one leak; upper bounds the rate of answers."""
+    """Prompts asked, the sum of the shares of their answers that leak, the bound on their rate."""
 
     prompts: int
-    prompts_hit: int
+    shares: float
     upper: float
 
 
@@ -63,14 +61,13 @@ def clustered_upper(hits: Mapping[object, Sequence[bool]], confidence: float = 0
     """Return the bound on the rate of leaking answers, over prompts drawn in the same way.
 
     hits: prompt -> whether each of its answers leaks. Answers to one prompt depend on each other,
-    so each prompt counts once, by the share of its answers that leak. Shares vary less than hits of
-    the same mean do, so the bound of Clopper and Pearson on their sum covers at least as often
-    (docs/evaluation.md has the simulation); with one answer a prompt it is the plain one.
+    so each prompt counts once, by the share of its answers that leak, and the bound is that of
+    Clopper and Pearson on the sum of shares. With one answer a prompt it is the plain one; with
+    several it covers as often as it says in the simulations of proofs/coverage.py, not by proof.
     """
-    leaking = sum(any(answers) for answers in hits.values())
     shares = math.fsum(sum(answers) / len(answers) for answers in hits.values())
     upper = clopper_pearson_upper(shares, len(hits), confidence)
-    return Clustered(len(hits), leaking, upper)
+    return Clustered(len(hits), shares, upper)
 
 
 def corrected(confidence: float, statements: int) -> float:
@@ -78,16 +75,6 @@ def corrected(confidence: float, statements: int) -> float:
     if statements < 1:
         raise RequestError("There must be at least one statement to correct for.")
     return 1 - (1 - confidence) / statements
-
-
-def with_judge_error(bound: float, false_negatives: float) -> float:
-    """Return the bound on true leaks when the judge misses a share of them.
-
-    A judge that sees 1 - f of all leaks shows at most that share of the rate.
-    """
-    if not 0 <= false_negatives < 1:
-        raise RequestError("The share of leaks that the judge misses lies between 0 and below 1.")
-    return min(1.0, bound / (1 - false_negatives))
 
 
 def level(upper: float | None, *, low: float, moderate: float) -> str:

@@ -64,4 +64,4 @@ def asked_probes(
     """Ask the given probes as the plan says and put the groups together."""
     found = ask(Weights(lm), plan, probes, progress)
     groups = group_results(probes, set(found.hits))
-    return AttackResult(name, dict(settings), groups, dict(details))
+    return AttackResult(name, dict(settings), groups, dict(details), found.texts)

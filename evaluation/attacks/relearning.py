@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.attacks.again import asked_probes, settings_of
 from evaluation.attacks.learning import learnt
-from evaluation.results import AttackResult
+from evaluation.results import AttackResult, Texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +35,16 @@ def run(
         reason = "no fact of the person that may be learnt beside one that is asked for"
         return AttackResult("relearning", chosen, {}, {"left_out": reason})
     groups: dict[str, GroupResult] = {}
+    texts = Texts()
     details = {"relearnt": list(memory.relearnt), "texts": len(memory.lessons)}
     for place, probes in enumerate((leak, control)):
         lessons = [pair[place] for pair in memory.lessons]
         with learnt(lm, lessons, **chosen) as how:
             found = asked_probes("relearning", lm, plan, probes, chosen, progress, {})
         groups |= found.groups
+        texts += found.texts
         details["trained"] = how
-    return AttackResult("relearning", chosen, groups, details)
+    return AttackResult("relearning", chosen, groups, details, texts)
 
 
 def questions(plan: Plan) -> tuple[list[Probe], list[Probe]]:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation import clopper_pearson_lower, clopper_pearson_upper
+from evaluation.bounds import difference_upper
 from language_models import RequestError
 
 
@@ -82,3 +84,32 @@ def test_upper_without_hits_is_the_closed_form() -> None:
 def test_bounds_of_impossible_counts_are_refused(k: int, n: int, confidence: float) -> None:
     with pytest.raises(RequestError):
         clopper_pearson_upper(k, n, confidence)
+
+
+def _chances(n: int, p: float) -> list[float]:
+    return [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
+
+
+@pytest.mark.parametrize("p", [0.02, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize("chance", [0.01, 0.05, 0.2, 0.6])
+def test_a_rate_less_chance_is_covered_as_often_as_is_said(p: float, chance: float) -> None:
+    # The sizes of the shipped policy; chance as a known rate covered in 86 to 92 of 100.
+    n, m = 96, 48
+    upper = [clopper_pearson_upper(k, n, 0.975) for k in range(n + 1)]
+    lower = [clopper_pearson_lower(x, m, 0.975) for x in range(m + 1)]
+    assert upper[3] - lower[2] == difference_upper((3, n), [(2, m)])
+
+    pairs = product(enumerate(_chances(n, p)), enumerate(_chances(m, chance)))
+    covered = math.fsum(
+        first * second for (k, first), (x, second) in pairs if upper[k] - lower[x] >= p - chance
+    )
+
+    assert covered >= 0.95
+
+
+def test_the_least_of_several_rates_is_taken_off() -> None:
+    own = (5, 96)
+
+    assert difference_upper(own, [(3, 48), (9, 48)]) == difference_upper(own, [(3, 48)])
+    assert difference_upper(own, [(0, 48)]) == clopper_pearson_upper(5, 96, 0.975)
+    assert difference_upper((0, 96), [(48, 48)]) < 0

@@ -116,7 +116,7 @@ def test_a_change_is_judged_with_reasons_tables_and_risk(
     assert "How often the value comes out beyond chance: 0.00%, asked for at most 30.00%." in told
     assert "The same of people who do not exist (chance)" in told
     assert "residual risk: high" in told
-    assert "other ways of asking were not measured." in told
+    assert "What came out under attacks is told apart from it. Other ways of asking" in told
     assert "quantisation, 8 bits" in told
     assert "Not run. Attacks and scores: beginnings of the person's own texts;" in told
     assert f"frozen by {STAFF}" in told
@@ -138,13 +138,20 @@ def test_a_policy_decides_and_that_it_is_another_is_told(
     assert "not those that the plan was frozen with" in told
     assert "Not held. Answers in which the value was looked for: " in told
 
-    strict = json.dumps({"thresholds": LIMITS | {"others_max_drop": -1}})
-    assert run("compare", *both, write(policy, strict)) == 1
+    before, after = open_result(case / "before"), open_result(case / "after")
+    leaking = replace(after.measurement, groups=before.measurement.groups)
+    replace(after, measurement=leaking).save(tmp_path / "leaking")
+    lax = write(tmp_path / "lax", json.dumps({"thresholds": LIMITS | {"leak_max": 1.0}}))
+    assert run("compare", case / "before", tmp_path / "leaking") == 1
     assert "outcome: failed" in output(capsys)[0]
+    assert run("compare", case / "before", tmp_path / "leaking", "--policy", lax) == 0
 
-    for wrong in ("a: [", "rules: 1", "- 1", "thresholds: 1", "thresholds: {leak_max: lots}"):
+    for wrong in ("a: [", "rules: 1", "- 1", "thresholds: 1", "thresholds: {1: 2}"):
         assert run("compare", *both, write(policy, wrong)) == 2
         assert "thresholds" in output(capsys)[1]
+    for wrong in ("lots", "2", ".nan"):
+        assert run("compare", *both, write(policy, f"thresholds: {{leak_max: {wrong}}}")) == 2
+        assert "The threshold leak_max must be a number from 0 to 1" in output(capsys)[1]
     assert run("compare", *both, write(policy, "thresholds: {leaks: 1}")) == 2
     assert "Unknown thresholds" in output(capsys)[1]
 

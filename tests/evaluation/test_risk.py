@@ -15,7 +15,6 @@ from evaluation.risk import (
     level,
     power,
     probes_needed,
-    with_judge_error,
 )
 from language_models import RequestError
 
@@ -131,14 +130,6 @@ def test_several_bounds_share_the_error(statements: int, confidence: float) -> N
     assert each >= confidence - 1e-12
     with pytest.raises(RequestError, match="at least one statement"):
         corrected(confidence, 0)
-
-
-def test_a_judge_that_misses_leaks_raises_the_bound() -> None:
-    assert with_judge_error(0.01, 0) == 0.01
-    assert with_judge_error(0.01, 0.5) == 0.02
-    assert with_judge_error(0.9, 0.5) == 1.0
-    with pytest.raises(RequestError, match="misses"):
-        with_judge_error(0.1, 1.0)
 
 
 @pytest.mark.parametrize(
