@@ -15,7 +15,7 @@ from .law import law
 from .models import Case, Duty, Kind, Outcome
 
 SUBJECTS = {
-    Outcome.FULFILLED: "Your request has been carried out",
+    Outcome.FULFILLED: "What we did about your request",
     Outcome.REFUSED: "Your request is refused",
     Outcome.WITHDRAWN: "You have withdrawn your request",
     Outcome.NOTHING_FOUND: "We found nothing about you",

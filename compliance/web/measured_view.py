@@ -103,7 +103,7 @@ def measured(
         sampled=sampled,
         criteria=[_held(row) for row in record["criteria"]],
         leak_at="; ".join(
-            f"{many}: {percent(chance)}"
+            f"{many} drawn, {percent(chance)}"
             for many, chance in record["residual_risk"]["leak_at"].items()
         ),
         perplexity=_perplexity(record["perplexity"]),

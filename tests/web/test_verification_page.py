@@ -54,7 +54,7 @@ def test_verification_is_shown_with_plots_attacks_traces_and_limits(client, plac
         "Most beyond chance at layer 2: 17.0 %",
         "copies of the weights rounded to 8 bits",
         "SHA-256 of the model folder",
-        "Chance that at least one of so many answers leaks: 1: 0.3 %",
+        "Chance that at least one answer leaks: 1 drawn, 0.3 %",
     ):
         assert words in text
     assert text.count('<svg class="plot"') == 6
