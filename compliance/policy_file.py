@@ -78,7 +78,7 @@ def read(path: Path) -> Policy:
     """Read a policy file. Raises ImproperlyConfigured with all that is wrong in it."""
     try:
         found = Policy(**_FILE(_completed(_loaded(path)), ""))
-        if faults := [*_faults_of_rules(found), *_faults_of_thresholds(found)]:
+        if faults := [*_faults_of_rules(found), *_faults_of_probes(found)]:
             raise RequestError(*faults)
     except RequestError as error:
         told = "\n".join(f"- {fault}" for fault in error.args)
@@ -139,7 +139,7 @@ def _faults_of_rules(found: Policy) -> Iterator[str]:
             return
 
 
-def _faults_of_thresholds(found: Policy) -> Iterator[str]:
+def _faults_of_probes(found: Policy) -> Iterator[str]:
     probes, limits = found.probes["leak_probes"], found.thresholds
     for name in ("leak_min_probes", "leak_min_prompts"):
         if probes < limits[name]:
@@ -147,8 +147,6 @@ def _faults_of_thresholds(found: Policy) -> Iterator[str]:
                 f"“probes.leak_probes”: {probes} cannot reach “thresholds.{name}” of"
                 f" {limits[name]}. Raise the former or lower the latter."
             )
-    if limits["risk_low"] > limits["risk_moderate"]:
-        yield "“thresholds.risk_low” is above “thresholds.risk_moderate”. Lower it."
 
 
 # --- Readers of values: each raises RequestError with one argument a fault ---
@@ -247,18 +245,15 @@ def _whole(least: int, most: float = math.inf) -> Reader:
     return read
 
 
-def _share(most: float) -> Reader:
-    def read(value: Any, where: str) -> float:
-        if type(value) not in (int, float) or not 0 <= value <= most or value == math.inf:
-            upto = "from 0" if most == math.inf else f"from 0 to {most:.0f} (0.02 for 2 %)"
-            raise _wrong(where, f"a number {upto}")
-        return float(value)
-
-    return read
-
-
 def _of_design(name: str) -> Reader:
     return lambda value, where: FIELDS[name](value, f"“{where}”")
+
+
+def _thresholds(value: Any, where: str) -> dict[str, float]:
+    as_given = dict.fromkeys((one.name for one in fields(Thresholds)), lambda given, _: given)
+    found: dict[str, float] = _mapping(as_given, _OPTIONAL_THRESHOLDS)(value, where)
+    Thresholds.from_mapping(found)
+    return found
 
 
 # --- The keys ---
@@ -275,6 +270,7 @@ _PROBES = (
     *("temperature", "max_new_tokens", "other_people", "wordings_per_other", "seed"),
 )
 _OPTIONAL_PROBES = ("language", "relations", "bound")
+_OPTIONAL_THRESHOLDS = ("empty_max", "endless_max")
 _FILE = _mapping(
     {
         "version": _text(LONGEST_VERSION),
@@ -305,14 +301,6 @@ _FILE = _mapping(
         "retention": _mapping(
             {name: _whole(0, MOST_DAYS) for name in (*Outcome.values, "stalled")}
         ),
-        "thresholds": _mapping(
-            {
-                one.name: _whole(0)
-                if isinstance(one.default, int)
-                else _share(math.inf if one.name == "perplexity_max_rise" else 1)
-                for one in fields(Thresholds)
-            },
-            ("empty_max", "endless_max"),
-        ),
+        "thresholds": _thresholds,
     }
 )
