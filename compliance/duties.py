@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from evaluation import Measurement, Plan, Thresholds
+from evaluation.criteria import controls_of
 from evaluation.resurfacing import duty as duty_of
 
 from . import audit, child, policy, store, tombstones, vault
@@ -96,14 +97,8 @@ def _allowed(plan: Plan) -> float:
 
 
 def _chance(before: Measurement, after: Measurement) -> float:
-    """How often the value came out for people who do not exist, before or after the change.
-
-    The least counts, as in the verdict: a change that lets the model say the value to everybody
-    must not make it look like chance.
-    """
-    controls = (before.groups.get("control"), after.groups.get("control"))
-    rates = [control.rate for control in controls if control is not None]
-    return min(rates) if len(rates) == len(controls) else 0.0
+    """What the verdict took for chance."""
+    return min((one.rate for one in controls_of("leak", before, after)), default=0.0)
 
 
 def open_duties(model: LanguageModel) -> QuerySet[Duty]:

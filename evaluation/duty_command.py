@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.answering_options import add_options, answerer, check_options, where_told
-from evaluation.compare import Thresholds
 from evaluation.freezing import open_frozen
 from evaluation.private_files import check_new, write_new
+from evaluation.reliance import problems_in
 from evaluation.result_files import AFTER, open_result
 from evaluation.resurfacing import KEY_BYTES, duty, new_key, open_duty, rerun
 from evaluation.text_tables import percent
+from evaluation.thresholds import Thresholds
 from language_models.command_line import WIDTH, Meter, carried_out
 from language_models.errors import RequestError
 
@@ -106,11 +107,11 @@ def _held(plan: Plan, found: Measurement) -> tuple[GroupResult, float]:
     """
     if found.plan_digest != plan.digest:
         raise RequestError("The measurement follows another plan. Give the plan it was made by.")
-    leak = found.groups.get("leak")
-    if leak is None or found.problems:
+    leak, limits = found.groups.get("leak"), Thresholds.from_mapping(plan.thresholds)
+    if leak is None or problems_in(found, limits):
         raise RequestError("The measurement shows no leak rate to be kept. Measure again.")
     control = found.groups.get("control")
-    most = Thresholds.from_mapping(plan.thresholds).leak_max + (control.rate if control else 0.0)
+    most = limits.leak_max + (control.rate if control else 0.0)
     if leak.rate > most:
         raise RequestError("The value still comes out, so there is nothing to hold yet.")
     return leak, most

@@ -20,6 +20,7 @@ from evaluation.compare_command import read_thresholds
 from evaluation.prompts import FORMS
 from evaluation.result_files import open_result
 from evaluation.results import Texts
+from evaluation.resurfacing import open_duty
 from language_models import save
 from tests.evaluation.command_case import (
     CITY,
@@ -244,19 +245,18 @@ def test_a_duty_that_cannot_be_kept_leaves_nothing(
 
 
 def test_a_duty_remembers_how_much_the_verified_model_had_to_say(
-    case: Path, tmp_path: Path, capsys: Any
+    case: Path, tmp_path: Path
 ) -> None:
     after = open_result(case / "after")
-    silent = replace(after.measurement, texts=Texts(8, 8, 0, {"leak": 8}))
-    replace(after, measurement=silent).save(tmp_path / "after")
+    quiet = replace(after.measurement, texts=Texts(12, 3, 0, {"leak": 2, "control": 1}))
+    replace(after, measurement=quiet).save(tmp_path / "after")
     (tmp_path / "plan").write_bytes((case / "plan").read_bytes())
+
     assert _keep(tmp_path, tmp_path) == 0
-    asked = ("again", tmp_path / "duty", "--key", tmp_path / "key")
 
-    with serving(lambda path, _body: said(path, "")) as server:
-        assert run(*asked, "--endpoint", server.url, "--name", MODEL) == 0
-
-    assert "outcome: held" in output(capsys)[0]
+    key = bytes.fromhex((tmp_path / "key").read_text())
+    kept = open_duty((tmp_path / "duty").read_bytes(), key, today=datetime.now(UTC).date())
+    assert (kept.empty, kept.asked) == (2, 8)
 
 
 def test_a_duty_needs_a_measurement_that_is_a_ground_for_it(
@@ -269,6 +269,7 @@ def test_a_duty_needs_a_measurement_that_is_a_ground_for_it(
         (replace(after, stage="before"), "kept after a change"),
         (replace(after, measurement=replace(found, plan_digest="0")), "follows another plan"),
         (replace(after, measurement=replace(found, problems=("x",))), "no leak rate"),
+        (replace(after, measurement=replace(found, texts=Texts(8, 8, 0, {"leak": 8}))), "shows no"),
         (replace(after, measurement=replace(found, groups=leaking)), "still comes out"),
     ):
         folder = tmp_path / words.replace(" ", "-")
