@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from evaluation import Measurement
 from evaluation.attack_classes import classes_run, told
 from evaluation.attacks import ATTACKS
-from evaluation.criteria import NAMES
+from evaluation.criteria import NAMES, OF_A_PART
 from evaluation.library import LANGUAGES
-from evaluation.prompts import FORMS
+from evaluation.prompts import FORM_LABELS, FORMS
 from evaluation.tables import tables
 
 from .models import TargetKind
@@ -53,6 +53,7 @@ ORDER = [
 SEARCHED = frozenset({"direct", "paraphrase", "en"})
 NOTHING_KNOWN: dict[str, Any] = {
     "level": "unknown",
+    "level_upper_95": None,
     "upper_95": None,
     "probes": 0,
     "statement": "Nothing could be measured, so no bound follows.",
@@ -72,7 +73,9 @@ def stated(application: Application, verification: Verification) -> dict[str, An
         "groups": _groups(before.get("groups", {}), after["groups"]),
         "criteria": criteria,
         "passed": passed,
-        "residual_risk": _risk(verdict.get("residual_risk")),
+        "residual_risk": _risk(
+            verdict.get("residual_risk"), counted=application.target.kind != TargetKind.MODEL
+        ),
         "perplexity": _perplexity(before.get("perplexity"), after.get("perplexity")),
     }
     if application.target.kind == TargetKind.MODEL:
@@ -135,9 +138,17 @@ def _criterion(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _label(row: Mapping[str, Any]) -> str:
     named: str = NAMES.get(row["name"], row["name"].replace("_", " "))
-    if row["name"] == "attack_leak_rate":
-        named = f"{named}: {_attack_label(row['group'])}"
+    if row["name"] in OF_A_PART:
+        named = f"{named}: {_part_label(row)}"
     return named[0].upper() + named[1:]
+
+
+def _part_label(row: Mapping[str, Any]) -> str:
+    """The label of the attack, the form or the fact that a criterion is about."""
+    part: str = row["group"]
+    if row["name"] == "attack_leak_rate":
+        return _attack_label(part)
+    return FORM_LABELS[part][0] if part in FORM_LABELS else part.replace("_", " ")
 
 
 def _attack_label(title: str) -> str:
@@ -146,8 +157,11 @@ def _attack_label(title: str) -> str:
     return (ATTACKS[name].label if name in ATTACKS else name) + comma + settings
 
 
-def _risk(risk: Mapping[str, Any] | None) -> dict[str, Any]:
-    known = risk or NOTHING_KNOWN
+def _risk(risk: Mapping[str, Any] | None, *, counted: bool) -> dict[str, Any]:
+    """counted: every row was read, so there is one bound, the share itself."""
+    known = NOTHING_KNOWN | dict(risk or {})
+    if counted:
+        known["level_upper_95"] = known["upper_95"]
     return {
         **{key: known[key] for key in NOTHING_KNOWN},
         "leak_at": dict(known.get("leak_at", {})),

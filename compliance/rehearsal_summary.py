@@ -96,7 +96,7 @@ def _figures(targets: list[Target]) -> dict[str, Any]:
         "leak_before": before["leak"]["rate"],
         "leak_after": after["leak"]["rate"],
         "probes": after["leak"]["n"],
-        "residual_risk_upper_95": after["leak"]["upper_95"],
+        "residual_risk_upper_95": verification.verdict["residual_risk"]["level_upper_95"],
         "others_before": before["others"]["rate"],
         "others_after": after["others"]["rate"],
         "general_before": before["general"]["rate"],

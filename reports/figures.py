@@ -52,11 +52,14 @@ class Threshold(TypedDict):
 class ResidualRisk(TypedDict):
     """Residual risk as a degree: level, one-sided 95 % upper bound, number of probes.
 
-    upper_95 is null where nothing can be concluded. leak_at: how many answers are drawn -> the
-    chance that one of them leaks. chance_*: the same values, asked of people who do not exist.
+    level_upper_95 is the bound that the level follows from, upper_95 that of direct questions
+    alone; null where nothing can be concluded, the first also in records of earlier schemas.
+    leak_at: how many answers are drawn -> the chance that one of them leaks. chance_*: the same
+    values, asked of people who do not exist.
     """
 
     level: str
+    level_upper_95: Rate | None
     upper_95: Rate | None
     probes: Count
     statement: str

@@ -10,8 +10,8 @@ from typing import Any
 
 from reports.typography import words
 
-FORMER = "lethe.report/1"
-CURRENT = "lethe.report/2"
+FIRST, SECOND = "lethe.report/1", "lethe.report/2"
+CURRENT = "lethe.report/3"
 
 # What a verification of schema 1 did not record.
 _NOT_RECORDED: dict[str, Any] = {
@@ -23,20 +23,25 @@ _NOT_RECORDED: dict[str, Any] = {
     "not_tested": [],
 }
 _RISK: dict[str, Any] = {"leak_at": {}, "chance_hits": 0, "chance_probes": 0}
+# What neither recorded: there the level may follow from more than the bound that stands beside it.
+_RISK_OF_BOTH: dict[str, Any] = {"level_upper_95": None}
 
 
 def current(record: object) -> object:
-    """Return a record of schema 1 as one of schema 2; anything else as it is.
+    """Return a record of schema 1 or 2 as one of schema 3; anything else as it is.
 
-    A field that schema 1 does not have stays in its place and is refused by the checks.
+    A field that its schema does not have stays in its place and is refused by the checks.
     """
-    if not isinstance(record, dict) or record.get("schema") != FORMER:
+    if not isinstance(record, dict) or record.get("schema") not in (FIRST, SECOND):
         return record
     made = copy.deepcopy(record)
     made["schema"] = CURRENT
     targets = [target.get("verification") for target in _dicts(made.get("targets"))]
     for verification in _dicts([*targets, *_dicts(made.get("attempts"))]):
-        _complete(verification)
+        if record["schema"] == FIRST:
+            _complete(verification)
+        for risk in _dicts([verification.get("residual_risk")]):
+            _add(risk, _RISK_OF_BOTH)
     return made
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 from reports.fields import Count, Date, Digest, Rate, Time  # noqa: TC001
 from reports.figures import Verification
 
-REPORT_SCHEMA = "lethe.report/2"
+REPORT_SCHEMA = "lethe.report/3"
 LETTER_SCHEMA = "lethe.letter/1"
 
 REPORT_FILE = "evidence.json"
@@ -202,7 +202,7 @@ class Event(TypedDict):
 class Report(TypedDict):
     """The evidence of one case."""
 
-    schema: Literal["lethe.report/2"]
+    schema: Literal["lethe.report/3"]
     case: Case
     identity: Identity | None
     clocks: list[Clock]

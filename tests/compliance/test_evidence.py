@@ -88,13 +88,31 @@ def test_rows_of_earlier_versions_say_what_they_hold() -> None:
     verdict = results.verdict(passed=True)
     for later in ("outcome", "reasons"):
         del verdict[later]
-    del verdict["residual_risk"]["leak_at"]
+    for later in ("leak_at", "level_upper_95"):
+        del verdict["residual_risk"][later]
 
     told_of = stated(after, verdict, before=before)
 
     assert (told_of["outcome"], told_of["measured_on"]) == ("passed", None)
+    # Of direct questions alone: the level may have followed from others.
+    risk = told_of["residual_risk"]
+    assert (risk["upper_95"] > 0, risk["level_upper_95"]) == (True, None)
     assert told_of["tables"] == {"leak": [], "neighbours": [], "attacks": []}
     assert told_of["tested"] == told(measured.SEARCHED, run=True)
+
+
+def test_a_criterion_of_one_part_names_it() -> None:
+    verdict = results.verdict(passed=True)
+    rows = {"leak_by_fact": "birth_city", "indirect_by_form": "role_play"}
+    verdict["criteria"] = [
+        results.criterion(name, 0.0, "at most", 0.02) | {"group": part}
+        for name, part in rows.items()
+    ]
+    before = after = results.measurement(leak=1, upper=0.0131)
+
+    labels = [row["label"] for row in stated(after, verdict, before=before)["criteria"]]
+
+    assert [label.rpartition(": ")[2] for label in labels] == ["birth city", "Role play"]
 
 
 def test_a_dataset_is_counted_and_has_no_attacks() -> None:
@@ -106,6 +124,7 @@ def test_a_dataset_is_counted_and_has_no_attacks() -> None:
     )
     assert [row["unit"] for row in told_of["criteria"]] == ["count", "count"]
     assert (told_of["tables"]["leak"], told_of["not_tested"]) == ([], [])
+    assert told_of["residual_risk"]["level_upper_95"] == 0.0
 
 
 def test_nothing_measured_is_unknown_with_its_reason_and_no_bound() -> None:

@@ -154,7 +154,7 @@ def full_evidence() -> dict[str, Any]:
         ("case.closed", "Compliance officer U-03"),
     )
     return {
-        "schema": "lethe.report/2",
+        "schema": "lethe.report/3",
         "case": {
             "reference": "LT-2026-7F3A-91",
             "organisation": "Meridian Bank (fictional)",

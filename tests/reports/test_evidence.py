@@ -50,7 +50,7 @@ def test_check_report_accepts_complete_records(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("schema",), "lethe.report/3", "report.schema must be: lethe.report/2"),
+        (("schema",), "lethe.report/4", "report.schema must be: lethe.report/3"),
         (("case", "received_at"), MARK, "report.case.received_at must be a time"),
         (("case", "received_at"), "2026-11-03T10:00:00", "report.case.received_at must be a time"),
         (("case", "outcome"), MARK, "report.case.outcome must be: fulfilled"),
@@ -102,6 +102,21 @@ def test_record_of_the_first_schema_is_completed_and_stays_as_it_was() -> None:
         "failed",
         ["Not held: Leak rate.", "Not held: Others drop."],
     )
+
+
+def test_record_of_the_second_schema_says_only_what_its_bound_was_of() -> None:
+    record = verifications.second(factories.full_evidence())
+    before = canonical_json(record)
+
+    check = check_report(record)["targets"][0]["verification"]
+
+    assert canonical_json(record) == before
+    assert check is not None
+    assert check["residual_risk"]["upper_95"] == 0.0151
+    assert check["residual_risk"]["level_upper_95"] is None
+    record["targets"][0]["verification"]["residual_risk"]["level_upper_95"] = 0.5
+    with pytest.raises(EvidenceError, match="residual_risk has fields other than"):
+        check_report(record)
 
 
 def test_record_of_the_first_schema_cannot_hold_later_fields() -> None:

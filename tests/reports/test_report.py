@@ -49,7 +49,7 @@ def test_full_report_text(full_report: bytes) -> None:
         "Person 7F3A",
         "Earlier attempt 1",
         "What was not tested, and what this does not show",
-        "Residual risk: low, at most 1.5 % with 95 % confidence",
+        "Residual risk: low, at most 1.9 % with 95 % confidence",
         "No test can show that a language model holds nothing about a person.",
         "Verification: passed",
         "By form of the question",
@@ -76,6 +76,15 @@ def test_unknown_is_told_as_no_pass() -> None:
     assert "No verdict follows from these figures. This is not a pass." in attempt
     assert "<li>The model gave no numbers. The weights are damaged.</li>" in attempt
     assert html.count('<div class="outcome passed">') == 1
+
+
+def test_the_level_is_printed_with_the_bound_that_it_follows_from() -> None:
+    html = report.page(factories.full_evidence())
+    assert "Residual risk: low, at most 1.9 % with 95 % confidence" in html
+    assert "Residual risk: low. Direct questions alone: 1.5 %" in html
+    second = report.page(verifications.second(factories.full_evidence()))
+    assert "Residual risk: low; of direct questions at most 1.5 % with 95 % confidence" in second
+    assert "Direct questions alone" in second
 
 
 def test_record_of_the_first_schema_is_printed_and_attached_as_it_was() -> None:

@@ -215,6 +215,7 @@ def verification() -> dict[str, Any]:
         "passed": True,
         "residual_risk": {
             "level": "low",
+            "level_upper_95": 0.0187,
             "upper_95": 0.0151,
             "probes": 312,
             "statement": "One of 312 probes still drew out the employer. Probes of the kinds in "
@@ -255,6 +256,7 @@ def failed_attempt() -> dict[str, Any]:
     ]
     attempt["residual_risk"] |= {
         "level": "high",
+        "level_upper_95": 0.1687,
         "upper_95": 0.1687,
         "statement": "The candidate was discarded; the model returned to its former version.",
     }
@@ -273,6 +275,7 @@ def unknown_attempt() -> dict[str, Any]:
     }
     attempt["residual_risk"] |= {
         "level": "unknown",
+        "level_upper_95": None,
         "upper_95": None,
         "probes": 0,
         "statement": "Nothing could be measured, so no bound follows.",
@@ -281,11 +284,24 @@ def unknown_attempt() -> dict[str, Any]:
     return attempt
 
 
+def second(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record as schema 2 had it: without the bound that the level follows from."""
+    record["schema"] = "lethe.report/2"
+    for check in _checks(record):
+        del check["residual_risk"]["level_upper_95"]
+    return record
+
+
+def _checks(record: dict[str, Any]) -> list[dict[str, Any]]:
+    checks = [target["verification"] for target in record["targets"]]
+    return [one for one in [*checks, *record["attempts"]] if one is not None]
+
+
 def former(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record as schema 1 had it: without the fields that came later."""
+    record = second(record)
     record["schema"] = "lethe.report/1"
-    checks = [target["verification"] for target in record["targets"]]
-    for check in [one for one in [*checks, *record["attempts"]] if one is not None]:
+    for check in _checks(record):
         for name in ("outcome", "reasons", "measured_on", "tables", "memory", "perplexity"):
             del check[name]
         del check["tested"], check["not_tested"]

@@ -211,6 +211,7 @@ def verdict(*, passed: bool) -> dict[str, Any]:
             "chance_hits": 3,
             "chance_probes": 100,
             "level": level,
+            "level_upper_95": upper,
             "upper_95": upper,
             "hits": 1 if passed else 41,
             "probes": 360,
