@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 
 from compliance.decisions import require_reasons
 from compliance.law import LawPack, laws
-from compliance.models import Kind, Organisation
+from compliance.models import DutyEnd, Kind, Organisation
 from compliance.permissions import NotAllowed
 from compliance.statuses import Status
 from compliance.steps import step1_intake
@@ -239,6 +239,17 @@ class HoldForm(Form):
 
     def clean_reason(self) -> str:
         return _checked(self.cleaned_data["reason"])
+
+
+class EndDutyForm(Form):
+    """Why later versions are not asked for a finished case any more."""
+
+    reason = forms.ChoiceField(
+        label="Reason",
+        choices=DutyEnd.choices,
+        widget=forms.RadioSelect,
+        error_messages={"required": "Choose the reason."},
+    )
 
 
 class PauseForm(Form):

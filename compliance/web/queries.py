@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Min, OuterRef, Prefetch, Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
 from compliance import store
+from compliance.duties import in_the_way, open_duties
 from compliance.log_actions import ACTIONS, OF_THE_HOUSE
 from compliance.models import (
     AuditEvent,
@@ -19,6 +20,8 @@ from compliance.models import (
     DatasetVersion,
     Decision,
     DecisionOutcome,
+    Duty,
+    DutyRun,
     IdentityCheck,
     Job,
     JobState,
@@ -258,6 +261,45 @@ def datasets(organisation: Organisation) -> list[Lineage]:
         for dataset in Dataset.objects.filter(organisation=organisation)
         .prefetch_related("versions__parent", "versions__case")
         .order_by("name")
+    ]
+
+
+@dataclass(frozen=True)
+class DutyRow:
+    """An open duty: the newest answer to it, and the open cases that it kept from their change."""
+
+    duty: Duty
+    newest: DutyRun | None
+    keeps: list[Case]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model, and what finished cases still ask of it."""
+
+    model: LanguageModel
+    duties: list[DutyRow]
+
+
+def duties(organisation: Organisation) -> list[Asked]:
+    """The open duties of each model, the oldest first."""
+    return [
+        Asked(model, _duties(model))
+        for model in LanguageModel.objects.filter(organisation=organisation).order_by("name")
+    ]
+
+
+def _duties(model: LanguageModel) -> list[DutyRow]:
+    kept = in_the_way(model)
+    runs = DutyRun.objects.select_related("version").order_by("-ran_at", "-pk")
+    found = open_duties(model).prefetch_related(Prefetch("runs", runs)).order_by("pk")
+    return [
+        DutyRow(
+            duty,
+            next(iter(duty.runs.all()), None),
+            [case for case, run in kept if run.duty == duty],
+        )
+        for duty in found
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from . import accounts, auditor, legal, officer, public, retention, steward
+from . import accounts, auditor, duties, legal, officer, public, retention, steward
 
 public_pages = [
     path("", public.start, name="start"),
@@ -41,6 +41,8 @@ legal_pages = [
     path("retention/", retention.review, name="retention"),
     path("retention/confirm/", retention.confirm, name="confirm_shredding"),
     path("retention/shred/", retention.shred, name="shred"),
+    path("duties/", duties.listed, name="duties"),
+    path("<str:reference>/duties/", duties.end, name="end_duty"),
     path("<str:reference>/hold/", retention.hold, name="hold"),
     path("<str:reference>/hold/lift/", retention.lift, name="lift"),
     path("<str:reference>/", legal.approval, name="approval"),

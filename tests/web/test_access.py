@@ -33,6 +33,8 @@ PAGES = [
     ("legal:approval", (CASE,), "get", (LEGAL,)),
     ("legal:decide_measures", (CASE,), "post", (LEGAL,)),
     ("legal:decide_refusal", (CASE,), "post", (LEGAL,)),
+    ("legal:duties", (), "get", (LEGAL,)),
+    ("legal:end_duty", (CASE,), "get", (LEGAL,)),
     ("auditor:cases", (), "get", (AUDITOR,)),
     ("auditor:events", (), "get", (AUDITOR,)),
     ("steward:models", (), "get", (STEWARD,)),

@@ -212,7 +212,11 @@ def test_every_page_fits_a_phone(chromium, live_server, place):
             *(reverse("officer:case", args=[one.reference]) for one in (case, done)),
             reverse("officer:refusal", args=[case.reference]),
         ],
-        Role.LEGAL: [reverse("legal:queue"), reverse("legal:approval", args=[case.reference])],
+        Role.LEGAL: [
+            *(reverse(f"legal:{name}") for name in ("queue", "retention", "duties")),
+            reverse("legal:approval", args=[case.reference]),
+            reverse("legal:end_duty", args=[done.reference]),
+        ],
         Role.AUDITOR: [reverse("auditor:cases"), reverse("auditor:events")],
         Role.STEWARD: [reverse("steward:models")],
     }
