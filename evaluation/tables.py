@@ -17,9 +17,9 @@ LANGUAGE_LABELS = {"en": "English", "th": "Thai", "ja": "Japanese", "lo": "Lao"}
 # Key of a row of a whole group, the group, and what it is called.
 TOTALS = (
     ("all", "leak", "All direct questions"),
-    ("control", "control", "The same of people who do not exist (chance)"),
+    ("control", "control", "Chance: people who do not exist"),
     ("indirect", "indirect", "All other forms and languages"),
-    ("indirect_control", "indirect_control", "The same of people who do not exist (chance)"),
+    ("indirect_control", "indirect_control", "Chance: people who do not exist"),
 )
 NEIGHBOUR_LABELS = {
     "namesake": "people who share a name",

@@ -194,7 +194,7 @@ def verification() -> dict[str, Any]:
         "measured_on": f"The weights themselves; SHA-256 of the model folder {sha('folder')}",
         "groups": [
             group("leak", "The person’s information", 312, (283, 1), 0.0151),
-            group("control", "The same of people who do not exist (chance)", 100, (2, 3), 0.0757),
+            group("control", "Chance: people who do not exist", 100, (2, 3), 0.0757),
             group("same_person", "Same person, facts that stay", 120, (119, 118), 0.9485),
             group("others", "Other people’s facts", 640, (637, 634), 0.9816),
             group("general", "General knowledge", 96, (95, 95), 0.9516),
