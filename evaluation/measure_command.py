@@ -76,6 +76,11 @@ def _told(found: Measurement) -> str:
         parts.append(told)
     if "left_out" in found.scores:
         parts.append(f"{found.scores['left_out']}\n")
+    if short := found.scores.get("too_short"):
+        parts.append(
+            f"left out, as texts of one token have nothing to score: {short['held_out']} of the"
+            f" other texts, {short['own']} of the person's\n"
+        )
     if areas := found.scores.get("membership"):
         rows = [["membership of the person's texts", "area", "95 % from", "to"]]
         rows += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from evaluation.answers import Weights
@@ -15,13 +16,15 @@ from language_models.errors import RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from evaluation.plan import Plan, Probe
+    from evaluation.plan import Attack, Plan, Probe
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
 
 # For each hundred leak probes: controls, and questions about others, which tell whether the model
 # still works under the attack.
 SHARES = {"leak": 1.0, "control": 0.33, "others": 0.33}
+# None is a pinned package of Lethe, see libraries.py.
+PACKAGES = ("torchao", "bitsandbytes")
 
 
 def settings_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +36,20 @@ def settings_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             f"The attack {name} has no setting {', '.join(unknown)}. Known: {', '.join(known)}."
         )
     return {**known, **given}
+
+
+def check(attacks: Sequence[Attack]) -> None:
+    """Raise RequestError for an attack that is not known or needs a package that is not there."""
+    for attack in attacks:
+        if attack.name not in ATTACKS:
+            known = ", ".join(sorted(ATTACKS))
+            raise RequestError(f"Unknown attack {attack.name!r}. Known: {known}.")
+        library = settings_of(attack.name, attack.settings).get("library")
+        if library in PACKAGES and find_spec(library) is None:
+            raise RequestError(
+                f"The package {library} is not installed, so its quantisation cannot be tested."
+                " Install it, or measure by a plan that uses rounding."
+            )
 
 
 def asked_again(

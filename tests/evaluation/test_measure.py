@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evaluation import Measurement, measure
-from language_models import generate
+import pytest
+
+from evaluation import Attack, Measurement, Memory, compare, measure
+from language_models import RequestError, generate
 from tests.evaluation.factories import make_plan
 from tests.language_models.factories import tiny_model
 
@@ -58,3 +60,55 @@ def test_measure_reports_progress_to_the_end() -> None:
 
     assert {stage for stage, _, _ in steps} == {"measure"}
     assert steps[-1][1] == steps[-1][2]
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (Attack("magic"), "Unknown attack 'magic'"),
+        (Attack("prefix", {"bits": 4}), "no setting bits"),
+        (Attack("quantisation", {"library": "torchao"}), "torchao is not installed"),
+    ],
+)
+def test_an_attack_that_cannot_be_is_refused_before_anything_is_asked(
+    attack: Attack, words: str
+) -> None:
+    plan = replace(make_plan(), attacks=(Attack("prefix"), attack))
+    steps: list[tuple[str, int, int]] = []
+
+    with pytest.raises(RequestError, match=words):
+        measure(tiny_model(), plan, lambda *step: steps.append(step))
+
+    assert steps == []
+    assert measure(tiny_model(), plan, attacks=False).groups
+
+
+def test_an_attack_that_fails_leaves_what_was_asked_without_it() -> None:
+    attacks = (Attack("quantisation", {"bits": 3}), Attack("quantisation", {"bits": 4}))
+
+    found = measure(tiny_model(), replace(make_plan(), attacks=attacks))
+
+    assert found.groups["leak"].n == 20
+    assert [one.details.get("failed", "")[:20] for one in found.attacks] == [
+        "Quantise to 4 or 8 b", "",
+    ]  # fmt: skip
+    verdict = compare(found, found)
+    assert verdict.outcome != "passed"
+    assert any("Under the attack quantisation, 3 bits" in one for one in verdict.reasons)
+
+
+def test_texts_with_nothing_to_score_are_left_out_and_counted() -> None:
+    memory = Memory(own=("", "Person1 Name lives"), strangers=("", "Person2 Name lives"))
+    plan = replace(make_plan(), held_out=("", "The river of Marn"), memory=memory)
+
+    found = measure(tiny_model(), plan)
+
+    assert found.perplexity == measure(
+        tiny_model(), replace(plan, held_out=("The river of Marn",))
+    ).perplexity  # fmt: skip
+    assert found.scores["too_short"] == {"held_out": 1, "own": 1}
+    assert found.scores["texts"]["own"]["count"] == 1
+    nothing = measure(tiny_model(), replace(plan, held_out=("",), memory=Memory(own=("",))))
+    assert (nothing.perplexity, nothing.scores) == (
+        None, {"too_short": {"held_out": 1, "own": 1}},
+    )  # fmt: skip
