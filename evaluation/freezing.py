@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,8 +50,9 @@ class FrozenPlan:
             "frozen_by": self.frozen_by,
             "frozen_at": self.frozen_at,
         }
+        stored = row | {"file_digest": _digest(row)}
         try:
-            write_new((path, json.dumps(row, ensure_ascii=False, indent=1).encode()))
+            write_new((path, json.dumps(stored, ensure_ascii=False, indent=1).encode()))
         except FileExistsError:
             # The error itself names the file, which may name a person.
             raise RequestError(
@@ -66,15 +68,30 @@ def freeze(plan: Plan, *, by: str, at: datetime) -> FrozenPlan:
 
 
 def open_frozen(path: Path) -> FrozenPlan:
-    """Read a frozen plan. Raises RequestError when it is not one or was changed since."""
+    """Read a frozen plan.
+
+    Raises RequestError when it is not one, was written by an earlier version or changed since.
+    """
     try:
         row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        file_digest = row.pop("file_digest", None)
         plan = Plan.from_dict(row["plan"])
         found = FrozenPlan(plan, row["digest"], row["frozen_by"], row["frozen_at"])
         freeze(plan, by=found.frozen_by, at=datetime.fromisoformat(found.frozen_at))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RequestError):
         # The error itself may hold a part of the plan.
         raise RequestError("That file is not a frozen plan. Give the one that was saved.") from None
-    if plan.digest != found.digest:
+    if file_digest is None:
+        raise RequestError(
+            "An earlier version froze that plan and did not bind who froze it and when. Freeze its"
+            " design anew."
+        )
+    if plan.digest != found.digest or _digest(row) != file_digest:
         raise RequestError("The plan was changed after it was frozen. Use the one that was frozen.")
     return found
+
+
+def _digest(row: dict[str, Any]) -> str:
+    """Return the SHA-256 of the whole file: the plan's own says nothing of who and when."""
+    text = json.dumps(row, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

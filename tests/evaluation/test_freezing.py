@@ -43,6 +43,10 @@ def test_a_frozen_plan_is_never_written_over(tmp_path: Path) -> None:
         (("plan", "probes", 0, "expected"), ["Elsewhere"]),
         (("plan", "thresholds"), {"leak_max": 1.0}),
         (("digest",), "0" * 64),
+        (("frozen_by",), "Omar"),
+        (("frozen_at",), "2026-11-01T12:00:00.000000+00:00"),
+        (("file_digest",), "0" * 64),
+        (("more",), 1),
     ],
 )
 def test_a_plan_changed_on_disk_is_refused(
@@ -57,6 +61,17 @@ def test_a_plan_changed_on_disk_is_refused(
     file.write_text(json.dumps(row), encoding="utf-8")
 
     with pytest.raises(RequestError, match="changed after it was frozen"):
+        open_frozen(file)
+
+
+def test_a_plan_that_an_earlier_version_froze_is_frozen_again(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    freeze(make_plan(), by="Anna", at=NOON).save(file)
+    row = json.loads(file.read_text(encoding="utf-8"))
+    del row["file_digest"]
+    file.write_text(json.dumps(row), encoding="utf-8")
+
+    with pytest.raises(RequestError, match="Freeze its design"):
         open_frozen(file)
 
 
