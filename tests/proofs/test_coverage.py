@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from evaluation.bounds import clopper_pearson_upper
+from evaluation.risk import clustered_upper
 from proofs import coverage as proof
-from proofs.coverage import Leaking, binomial, coverage, drawn, exact, holds, rates, tables
+from proofs.coverage import (
+    Leaking,
+    binomial,
+    coverage,
+    drawn,
+    exact,
+    holds,
+    less_chance,
+    rates,
+    tables,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from evaluation.risk import Clustered
 
 
 @pytest.mark.parametrize("p", [0.001, 0.3, 0.999])
@@ -36,9 +53,10 @@ def test_least_coverage_is_never_less_than_said(confidence: float) -> None:
 
 def test_a_bound_that_is_too_low_is_seen() -> None:
     row = exact(12, 0.95)
-    assert holds([row], [])
-    assert not holds([row | {"lower": 0.949}], [])
-    assert not holds([row], [{"by_prompt": 0.94}])
+    assert holds([row], [], [])
+    assert not holds([row | {"lower": 0.949}], [], [])
+    assert not holds([row], [{"covered": 0.94}], [])
+    assert not holds([row], [], [{"by_prompt": 0.94}])
 
 
 def test_rates_of_answers_are_those_of_the_drawn() -> None:
@@ -51,8 +69,30 @@ def test_rates_of_answers_are_those_of_the_drawn() -> None:
 def test_taking_answers_as_independent_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "PLANS", 500)
     torch.manual_seed(1)
-    row = drawn(Leaking("always or never", 0.02, 20.0, 1.0), 60, 5)
+    row = drawn(Leaking("always or never", 0.02, 20.0, 1.0), 60, (5,))
     assert row["by_prompt"] > 0.95 > row["independent"]
-    text = tables([exact(10, 0.95), exact(10, 0.99)], [row])
+    less = less_chance(12, 6)
+    text = tables([exact(10, 0.95), exact(10, 0.99)], [less], [row])
     assert text.count("always or never") == 1
     assert "worst by sums at 95%: 0.95" in text
+    assert f"| 12 | 6 | {less['covered']:.4f} |" in text
+
+
+def test_chance_taken_as_known_covers_too_seldom() -> None:
+    row = less_chance(24, 12)
+    assert row["covered"] >= 0.95 > 0.92 > row["known"]
+
+
+def test_drawn_plans_are_put_to_the_bound_by_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def seen(hits: Mapping[object, Sequence[bool]]) -> Clustered:
+        given.append([len(answers) for answers in hits.values()])
+        return clustered_upper(hits)
+
+    monkeypatch.setattr(proof, "PLANS", 50)
+    monkeypatch.setattr(proof, "clustered_upper", seen)
+    torch.manual_seed(1)
+    drawn(Leaking("some", 0.5, 1.0, 3.0), 5, (1, 3))
+    assert given
+    assert all(lengths == [1, 3, 1, 3, 1] for lengths in given)
