@@ -102,7 +102,9 @@ def _measured(before: Result, after: Result, *, changed: bool) -> str:
         lines.append(
             "Who applied the change was not said (measure --by); it must not be who froze the plan."
         )
-    if before.measurement.where == after.measurement.where and after.measurement.groups:
+    where = after.measurement.where
+    # A service may have changed its weights under one name.
+    if where == before.measurement.where and where.get("kind") == "weights":
         lines.append("Both measurements are of the same model: nothing was changed.")
     if changed:
         lines.append("The thresholds are not those that the plan was frozen with.")
@@ -159,10 +161,12 @@ def _as_json(before: Result, after: Result, limits: Mapping[str, float], verdict
         "frozen_at": after.frozen_at,
         "applied_by": after.applied_by,
         "thresholds": dict(limits),
+        "frozen_thresholds": dict(after.thresholds),
         "before": {"measured_at": before.measured_at, "where": dict(old.where)},
         "after": {"measured_at": after.measured_at, "where": dict(new.where)},
         "verdict": verdict.as_dict(),
         "tables": tables(old, new),
+        "not_run": told(classes_run(new), run=False),
     }
     return (json.dumps(row, ensure_ascii=False, indent=1) + "\n").encode()
 

@@ -20,8 +20,10 @@ from evaluation.answering_options import add_options, answerer, check_options, w
 from evaluation.freezing import open_frozen
 from evaluation.measure import measure
 from evaluation.private_files import check_new
+from evaluation.reliance import problems_in
 from evaluation.result_files import AFTER, BEFORE, Result
 from evaluation.text_tables import aligned, percent
+from evaluation.thresholds import Thresholds
 from language_models.command_line import WIDTH, Meter, carried_out
 from language_models.errors import RequestError
 
@@ -58,11 +60,12 @@ def _measure(given: argparse.Namespace) -> int:
         found,
     )
     result.save(given.out)
-    sys.stdout.write(f"{result.stage} the change, plan {frozen.digest}\n{_told(found)}")
-    return 1 if found.problems else 0
+    problems = problems_in(found, Thresholds.from_mapping(frozen.plan.thresholds))
+    sys.stdout.write(f"{result.stage} the change, plan {frozen.digest}\n{_told(found, problems)}")
+    return 1 if problems else 0
 
 
-def _told(found: Measurement) -> str:
+def _told(found: Measurement, problems: Sequence[str]) -> str:
     parts = [f"asked: {where_told(found.where)}\n"]
     if found.groups:
         parts.append(_groups(found.groups))
@@ -90,7 +93,7 @@ def _told(found: Measurement) -> str:
         parts.append(f"{aligned(rows)}0.50 tells nothing.\n")
     if found.attacks:
         parts.append(_attacks(found.attacks))
-    parts += [textwrap.fill(f"problem: {one}", WIDTH) + "\n" for one in found.problems]
+    parts += [textwrap.fill(f"problem: {one}", WIDTH) + "\n" for one in problems]
     return "\n".join(parts)
 
 

@@ -105,6 +105,37 @@ def test_an_endpoint_is_asked_and_one_that_fails_gives_problems(
     assert "outcome: unknown" in output(capsys)[0]
 
 
+def test_figures_that_cannot_be_relied_on_end_a_measurement_with_1(
+    models: Path, tmp_path: Path, capsys: Any
+) -> None:
+    attacks = [{"name": "further_training", "learning_rate": 1e30, "steps": 3}]
+    assert freeze(tmp_path, design(attacks=attacks, held_out=["The river of Marn is long."])) == 0
+
+    given = ("--model", models / "new", "--out", tmp_path / "result")
+    assert run("measure", tmp_path / "plan", *given) == 1
+    told = " ".join(output(capsys)[0].split())
+    assert "problem: Under the attack further_training: " in told
+    assert open_result(tmp_path / "result").measurement.groups
+
+    with serving(lambda path, _body: said(path, " ")) as server:
+        asked = ("--endpoint", server.url, "--name", MODEL, "--out", tmp_path / "empty")
+        assert run("measure", tmp_path / "plan", *asked, "--before") == 1
+    assert "problem: 100% of the answers are empty" in output(capsys)[0]
+
+
+def test_one_service_asked_twice_is_not_told_as_unchanged(
+    case: Path, tmp_path: Path, capsys: Any
+) -> None:
+    where = {"kind": "endpoint", "url": "https://x/v1", "model": "m"}
+    for name in ("before", "after"):
+        found = open_result(case / name)
+        asked = replace(found.measurement, where=where)
+        replace(found, measurement=asked).save(tmp_path / name)
+
+    assert run("compare", tmp_path / "before", tmp_path / "after") == 0
+    assert "nothing was changed" not in output(capsys)[0]
+
+
 def test_a_change_is_judged_with_reasons_tables_and_risk(
     case: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -115,7 +146,7 @@ def test_a_change_is_judged_with_reasons_tables_and_risk(
     told = " ".join(out.split())
     assert out.endswith("outcome: passed\n")
     assert "How often the value comes out beyond chance: 0.00%, asked for at most 30.00%." in told
-    assert "The same of people who do not exist (chance)" in told
+    assert "Chance: people who do not exist" in told
     assert "residual risk: high" in told
     assert "What came out under attacks is told apart from it. Other ways of asking" in told
     assert "quantisation, 8 bits" in told
@@ -123,7 +154,8 @@ def test_a_change_is_judged_with_reasons_tables_and_risk(
     assert f"frozen by {STAFF}" in told
     row = json.loads(verdict.read_text(encoding="utf-8"))
     assert row["verdict"]["outcome"] == "passed"
-    assert row["thresholds"] == LIMITS
+    assert row["thresholds"] == row["frozen_thresholds"] == LIMITS
+    assert any("beginnings of the person's own texts" in one for one in row["not_run"])
     assert {one["key"] for one in row["tables"]["leak"]} == {
         "form:own", "language:en", "all", "control",
     }  # fmt: skip
