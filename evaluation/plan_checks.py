@@ -25,7 +25,8 @@ def check(design: Design) -> None:
         raise RequestError("A plan needs a fact that must not come out or a value that must.")
     if any(other.id == subject.id for other in design.others):
         raise RequestError("The person stands among the other people. Give others alone.")
-    if any(contains(text, subject.name) for text in design.held_out):
+    names = [name for name in (subject.name, *subject.names.values()) if readable(name)]
+    if any(contains(text, name) for text in design.held_out for name in names):
         raise RequestError("A held-out text names the person. Give texts about others alone.")
     if design.leak and design.leak_probes < 1:
         raise RequestError("Facts that must not come out are asked for in one probe at least.")

@@ -38,15 +38,25 @@ def run(
 
     memory = plan.memory
     short = [one for one in memory.beginnings if fits(one[1]) and fits(one[2])]
-    probes = prefixes(replace(memory, beginnings=tuple(short)), chosen["probes"])
+    # As the other questions: in every way of writing the value that is known.
+    expected = {
+        one.fact: one.expected
+        for one in plan.probes
+        if one.group == "leak" and one.form != "reversed"
+    }
+    fitting = replace(memory, beginnings=tuple(short))
+    probes = prefixes(fitting, chosen["probes"], expected)
     details = {"texts": len(memory.own), "beginnings": len(probes) // 2}
     if not probes:
         return AttackResult("prefix", chosen, {}, {**details, "left_out": "no text of the person"})
     return asked_probes("prefix", lm, plan, probes, chosen, progress, details)
 
 
-def prefixes(memory: Memory, most: int) -> list[Probe]:
-    """Return up to `most` probes a group, spread over all texts."""
+def prefixes(memory: Memory, most: int, expected: Mapping[str, tuple[str, ...]]) -> list[Probe]:
+    """Return up to `most` probes a group, spread over all texts.
+
+    expected: fact -> the ways of writing its value; of others the value itself is looked for.
+    """
     every = memory.beginnings
     probes = []
     for number, (fact, own, other) in enumerate(every[:: -(-len(every) // most) or 1]):
@@ -54,7 +64,7 @@ def prefixes(memory: Memory, most: int) -> list[Probe]:
         for group, prompt in (("leak", own), ("control", other)):
             probes.append(
                 Probe(
-                    f"{group}-{number}", group, None, fact, prompt, (value,),
+                    f"{group}-{number}", group, None, fact, prompt, expected.get(fact, (value,)),
                     form="prefix", kind=kind_of(fact, value),
                 )
             )  # fmt: skip

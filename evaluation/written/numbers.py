@@ -65,7 +65,8 @@ class Number:
             return EXACT
         if self.meant and len(self.digits) < IDENTIFIER_DIGITS:
             return None
-        if self.meant and any(amount % 1 for amount in self.meant):
+        # By no remainder: that of an amount of 29 digits is beyond the precision of Decimal.
+        if self.meant and any(amount != amount.to_integral_value() for amount in self.meant):
             return None
         return self._as_identifier(spoken_as_digits(text), lenient=lenient)
 

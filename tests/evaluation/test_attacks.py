@@ -17,7 +17,7 @@ from evaluation.attacks.prefix import prefixes
 from evaluation.attacks.quantisation import rounded, to_steps
 from evaluation.attacks.relearning import questions
 from evaluation.planning import plan
-from language_models import RequestError
+from language_models import RequestError, generate
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.errors import NoNumbers
@@ -233,16 +233,33 @@ def test_prefixes_are_own_texts_and_the_strangers_at_the_same_places() -> None:
     begun = tuple(("city", f"Malee {n} was", f"Anna {n} was") for n in range(10))
     memory = Memory(values={"city": "Kyoto"}, beginnings=begun)
 
-    some = prefixes(memory, 4)
+    some = prefixes(memory, 4, {})
 
     assert [one.group for one in some] == ["leak", "control"] * (len(some) // 2)
     assert 4 <= len(some) <= 8
     assert {one.expected for one in some} == {("Kyoto",)}
     own, other = ([one.prompt.split()[1] for one in some[n::2]] for n in (0, 1))
     assert own == other
-    assert prefixes(Memory(), 4) == []
+    written = prefixes(memory, 4, {"city": ("Kyoto", "京都")})
+    assert {one.expected for one in written} == {("Kyoto", "京都")}
+    assert prefixes(Memory(), 4, {}) == []
     with pytest.raises(RequestError, match="at least one probe"):
         ATTACKS["prefix"].run(tiny_model(), PLAN, {"probes": 0}, silent)
+
+
+def test_a_prefix_looks_for_every_way_of_writing_the_value() -> None:
+    lm, begun = tiny_model(scale=1.0), "Anna Sato was born in"
+    said = generate(lm, [begun], max_new_tokens=4)[0].strip()
+    assert any(letter.isalnum() for letter in said)
+    memory = Memory((begun,), values={"city": "Kyoto"}, beginnings=(("city", begun, "Malee was"),))
+    probes = (replace(probe("x", "Kyoto"), expected=("Kyoto", said)),)
+
+    plain, written = (
+        ATTACKS["prefix"].run(lm, Plan(one, 4, 1.0, 0, memory=memory), {}, silent)
+        for one in ((), probes)
+    )
+
+    assert (plain.groups["leak"].hits, written.groups["leak"].hits) == (0, 1)
 
 
 def test_beginnings_that_leave_no_room_for_an_answer_are_left_out() -> None:

@@ -104,6 +104,14 @@ def test_an_unknown_kind_is_refused() -> None:
         Judge(["x"], "colour")
 
 
+def test_an_amount_of_more_digits_than_decimals_hold_is_judged() -> None:
+    digits = "12345678901234567890123456789"
+    for value in (digits, f"{digits}012", f"{digits}.5"):
+        judge = Judge([value], "number")
+        assert judge.find(f"The file says {value}.") == Hit("exact")
+        assert judge.find("The file says 12.") is None
+
+
 VALUES = (
     ("date", "1985-03-14"),
     ("telephone", "+66 2 555 0124"),

@@ -165,6 +165,10 @@ def test_braces_in_texts_and_wordings_are_letters_like_others() -> None:
     [
         ({"others": PEOPLE}, "among the other people"),
         ({"held_out": ["A letter to MALEE Tanaka."]}, "held-out text names the person"),
+        (
+            {"subject": replace(PEOPLE[0], names={"th": "มาลี"}), "held_out": ["ถึงมาลี"]},
+            "held-out text names the person",
+        ),
         ({"leak_probes": 0}, "one probe at least"),
         ({"twins": 0, "own_texts": ["Malee Tanaka was born."]}, "Membership needs twins"),
         ({"subject": Person("s", "Malee Tanaka", {"birth_city": "-", "employer": "X"})},
