@@ -39,6 +39,7 @@ PROMPTS, SINGLE, BATCH, NEW_TOKENS = 2000, 200, 256, 12
 # With room for every value of the demo: what the forced answers are compared with.
 WHOLE_VALUE = 48
 LONGEST = 3600
+# Ratios of rates, see figures().
 WANTED = {"generate": 25.0, "padded": 1.25, "known_value": 60.0}
 Figures = dict[str, Any]
 
@@ -246,6 +247,11 @@ def table(found: Figures) -> str:
         f"same answers: as the loop {found['generate_as_loop']:.2%}, as left-padded batches"
         f" {found['generate_as_padded']:.2%}; forced as generated"
         f" {found['known_value_as_generate']:.2%} ({found['values_told']:.1%} of values told)",
+        *(
+            f"{name} ratio: wanted {wanted:g}, "
+            + ("reached" if found[f"{name}_ratio"] >= wanted else "not reached")
+            for name, wanted in WANTED.items()
+        ),
     ]
     return "\n".join(lines)
 

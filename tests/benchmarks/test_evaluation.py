@@ -80,6 +80,8 @@ def test_ratios_are_medians_over_rounds_of_pairs(
     assert "padded_ratio" not in kept["evaluation"]["known_value"]
     assert kept["evaluation"]["known_value"]["known_value_as_generate"] == 1
     assert "| loop of single generate calls | 0.5 | 0.2 | 1 | 1 |" in table(whole)
+    assert "generate ratio: wanted 25, not reached" in table(whole)
+    assert "padded ratio: wanted 1.25, reached" in table(whole)
 
 
 def test_shares_are_of_equal_places() -> None:
