@@ -164,7 +164,8 @@ def test_a_measurement_and_its_errors_name_nobody() -> None:
     for text in (str(one.as_dict()) for one in found):
         assert not [word for word in words if word in text]
     assert Counter(one.group for one in SMALL.probes)["control"] == 4
-    bad = replace(SMALL, memory=replace(SMALL.memory, own=("",)))
+    # The judge refuses the value of this one.
+    bad = replace(SMALL, probes=(replace(SMALL.probes[0], expected=("",)),))
     with pytest.raises(RequestError) as caught:
         measure(lm, bad)
     assert not [word for word in words if word in str(caught.value)]
