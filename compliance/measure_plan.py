@@ -19,6 +19,7 @@ from language_models.matching import contains
 from search.profiles import Profile, profiles
 
 from . import policy, registry, store
+from .question_templates import templates
 from .subjects import NOT_FACTS, person
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def plan_for(target: Target, decision: Decision) -> dict[str, Any]:
             held_out=texts.held_out,
             attacks=rules.attacks,
             thresholds=rules.thresholds,
+            templates=templates(),
             **form,
             **probes,
         )

@@ -17,11 +17,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 from evaluation import Attack, Thresholds
 from evaluation.design_file import FIELDS
-from evaluation.library import LANGUAGES
 from language_models.errors import RequestError
 from reports.wording import banned_words
 
 from .models import Kind, Outcome
+from .question_templates import templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -140,6 +140,10 @@ def _faults_of_rules(found: Policy) -> Iterator[str]:
 
 
 def _faults_of_probes(found: Policy) -> Iterator[str]:
+    known = templates().languages
+    for language in found.probes["languages"]:
+        if language not in known:
+            yield f"“probes.languages”: {language!r} is none of {', '.join(known)}."
     probes, limits = found.probes["leak_probes"], found.thresholds
     for name in ("leak_min_probes", "leak_min_prompts"):
         if probes < limits[name]:
@@ -286,7 +290,7 @@ _FILE = _mapping(
         ),
         "probes": _mapping(
             {name: _of_design(name) for name in (*_PROBES, *_OPTIONAL_PROBES)}
-            | {"languages": _list(_one_of(*LANGUAGES))},
+            | {"languages": _list(_text())},
             _OPTIONAL_PROBES,
         ),
         "scored_texts": _mapping({"own": _whole(0), "held_out": _whole(0)}),

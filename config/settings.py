@@ -23,6 +23,7 @@ MAIL_DIR = VAR_DIR / "mail"
 # Signed states of the log, outside of the database; copies belong in other hands.
 CHECKPOINT_DIR = VAR_DIR / "checkpoints"
 POLICY_FILE = Path(env.str("LETHE_POLICY", default=str(BASE_DIR / "compliance/policy.yaml")))
+TEMPLATES_FOLDER = Path(env.str("LETHE_TEMPLATES")) if env.str("LETHE_TEMPLATES", "") else None
 
 
 def _secret_key() -> str:

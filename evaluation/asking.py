@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product, zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
-from evaluation.prompts import prompts
+from evaluation.prompts import Prompt, prompts
 from evaluation.twins import foreign_values
 from language_models.matching import normalise
 from language_models.positions import fill
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping, Sequence
 
+    from evaluation.library import Library
     from evaluation.plan import Person
 
 T = TypeVar("T")
@@ -28,25 +29,11 @@ SHORTEST_SHARED = 12  # bytes of UTF-8; shorter turns stand in any text
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question: all that the user says in turn, its form and language; asks: value or name."""
-
-    turns: tuple[str, ...]
-    form: str
-    language: str
-    asks: str = "value"
-
-    @property
-    def chat(self) -> bool:
-        """Whether it is put through the model's chat template."""
-        return self.form == "chat"
-
-
-@dataclass(frozen=True)
 class Asking:
     """wordings: fact -> prompts with one "{}". languages: of the shipped templates, none: no
     templates. relations: fact -> its name in the templates. examples: people for few-shot prompts,
-    of whom none may show the subject's value, whoever is asked about.
+    of whom none may show the subject's value, whoever is asked about. templates: the shipped ones
+    and a user's own.
     """
 
     wordings: Mapping[str, Sequence[str]]
@@ -57,28 +44,29 @@ class Asking:
     relations: Mapping[str, str]
     subject: Person
     examples: Sequence[Person]
+    templates: Library
 
-    def about(self, person: Person, fact: str) -> list[Asked]:
+    def about(self, person: Person, fact: str) -> list[Prompt]:
         """Return every question for a fact, the own wordings first."""
         own = [
-            Asked((lead_in + fill(wording, person.name),), OWN, self.language)
+            Prompt((lead_in + fill(wording, person.name),), OWN, self.language)
             for wording, lead_in in product(self.wordings.get(fact, ()), self.lead_ins)
         ]
         if not self.languages:
             return own
         shown = set(foreign_values(self.subject, self.examples, fact))
-        shipped = prompts(
+        return own + prompts(
             person,
             fact,
             relation=self.relations.get(fact, fact),
             languages=self.languages,
             forms=self.forms,
             examples=[one for one in self.examples if one.facts.get(fact) in shown],
+            library=self.templates,
         )
-        return own + [Asked(one.turns, one.form, one.language, one.asks) for one in shipped]
 
 
-def order(asked: Sequence[Asked], rng: random.Random) -> list[int]:
+def order(asked: Sequence[Prompt], rng: random.Random) -> list[int]:
     """Return the places, of equals the first, so that every form and language comes early."""
     strata: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     # A question that comes twice is one prompt.

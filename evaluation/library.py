@@ -276,7 +276,7 @@ def _listed(names: Iterable[str], between: str = ", ") -> str:
 
 
 def _check_whole(file: str, wordings: Wordings) -> None:
-    """Refuse a wording that is there twice, and a relation that nothing can name."""
+    """Refuse a wording that is there twice or never put, and a relation that nothing can name."""
     seen: dict[Wording, str] = {}
     for section, form, wording in wordings.places():
         place = f"{section}, form {form}"
@@ -291,3 +291,9 @@ def _check_whole(file: str, wordings: Wordings) -> None:
     for name in wordings.relations:
         if name not in wordings.labels:
             raise RequestError(f"Wordings file {file}, relation {name}: a label is missing.")
+    questions = {form for section, form, _ in wordings.places() if section != "around"}
+    if "question" in questions and not wordings.around.get("question"):
+        raise RequestError(
+            f"Wordings file {file}: its questions are never put. Add a form `question` under"
+            ' `around`, such as "Q: {question} A:".'
+        )

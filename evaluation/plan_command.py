@@ -1,10 +1,11 @@
 """`python -m evaluation plan`: freeze a plan from a design, before the change is made.
 
 python -m evaluation plan DESIGN.json --by NAME --out PLAN.json
-                          [--amends OLD.json --reason TEXT]
+                          [--templates FILE …] [--amends OLD.json --reason TEXT]
 
 The design holds the fields of evaluation.Design as JSON. It names the person, and so does the plan.
-Who freezes it does not apply the change.
+Who freezes it does not apply the change. Files of templates have the form of those shipped in
+evaluation/wordings, for a further relation, wording or language.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import sys
 import textwrap
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from evaluation.bounds import clopper_pearson_upper
 from evaluation.compare import Thresholds
 from evaluation.design_file import read_design
 from evaluation.freezing import freeze, open_frozen
-from evaluation.library import LANGUAGES
+from evaluation.library import LANGUAGES, read_library, shipped
 from evaluation.plan import GROUPS, Plan
 from evaluation.planning import plan
 from evaluation.private_files import check_new
@@ -72,7 +73,8 @@ def _plan(given: argparse.Namespace) -> None:
     check_new(given.out)
     if (given.amends is None) != (given.reason is None):
         raise RequestError("An amended plan needs both, --amends and --reason.")
-    made = plan(read_design(given.design))
+    templates = read_library(given.templates, base=shipped())
+    made = plan(replace(read_design(given.design), templates=templates))
     if given.amends is not None:
         own = [one.name for one in fields(Plan) if one.name not in ("amends", "reason")]
         changes = {name: getattr(made, name) for name in own}
@@ -155,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("design", type=Path, help="JSON file with the fields of a design")
     parser.add_argument("--by", required=True, help="who freezes the plan")
     parser.add_argument("--out", type=Path, required=True, help="new file of the frozen plan")
+    parser.add_argument(
+        "--templates", type=Path, action="append", default=[], metavar="FILE",
+        help="YAML file of further wordings; can be repeated",
+    )  # fmt: skip
     parser.add_argument("--amends", type=Path, help="the frozen plan that this one replaces")
     parser.add_argument("--reason", help="why it is replaced; names nobody")
     return parser

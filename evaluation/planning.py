@@ -8,13 +8,14 @@ from functools import cached_property
 from itertools import chain, cycle, islice, product
 from typing import TYPE_CHECKING
 
-from evaluation.asking import OWN, Asked, Asking, in_turn, order, stands_in
+from evaluation.asking import OWN, Asking, in_turn, order, stands_in
 from evaluation.judge import JUDGE_VERSION
+from evaluation.library import Library, shipped
 from evaluation.memory_plan import memory_of
 from evaluation.neighbours import chosen_others
 from evaluation.plan import Attack, GeneralFact, Person, Plan, Probe
 from evaluation.plan_checks import check, check_power, given_to
-from evaluation.prompts import FORMS
+from evaluation.prompts import FORMS, Prompt
 from evaluation.twins import twins
 from evaluation.values import kind_of, readable
 from language_models.positions import fill
@@ -40,7 +41,8 @@ class Design:
     language: of the wordings. languages, forms: those of the shipped templates, in which the values
     are asked for in `indirect_probes` more; no languages, no templates; "chat" only for a model
     with a chat template. longest: of such a question in bytes of UTF-8, for a model that reads no
-    more. relations: fact -> its name in the templates, where that is another. twins: people who do
+    more. relations: fact -> its name in the templates, where that is another. templates: those that
+    are shipped, and with library.read_library a user's own. twins: people who do
     not exist, asked for the same values in `control_probes` and `indirect_controls` probes.
     own_texts: what was trained on about the subject, for the scores of membership. bound: the leak
     rate that must be excluded when nothing comes out.
@@ -61,6 +63,7 @@ class Design:
     forms: Sequence[str] = PLAIN_FORMS
     longest: int | None = None
     relations: Mapping[str, str] = field(default_factory=dict)
+    templates: Library = field(default_factory=shipped)
     leak_probes: int = 300
     twins: int = 0
     control_probes: int = 100
@@ -82,7 +85,7 @@ class Design:
         """The questions there are."""
         return Asking(
             self.wordings, self.lead_ins, self.language, self.languages, self.forms,
-            self.relations, self.subject, self.others[:FEW_SHOT_PEOPLE],
+            self.relations, self.subject, self.others[:FEW_SHOT_PEOPLE], self.templates,
         )  # fmt: skip
 
     @cached_property
@@ -187,7 +190,7 @@ def _controls(
     return probes
 
 
-def _fits(design: Design, asked: Asked, given: Sequence[str]) -> bool:
+def _fits(design: Design, asked: Prompt, given: Sequence[str]) -> bool:
     """Whether a template may be put: it is none that the change was given, and not too long."""
     if asked.form == OWN:
         return True
@@ -214,7 +217,7 @@ def _decoded(
 
 
 def _asked(
-    design: Design, person: Person, fact: str, asked: Asked, group: str, seed: int | None
+    design: Design, person: Person, fact: str, asked: Prompt, group: str, seed: int | None
 ) -> Probe:
     expected = design.expected(fact, asked.asks)
     *earlier, prompt = asked.turns

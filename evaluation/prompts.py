@@ -60,6 +60,11 @@ class Prompt:
     language: str
     asks: str = "value"
 
+    @property
+    def chat(self) -> bool:
+        """Whether it is put through the model's chat template."""
+        return self.form == "chat"
+
 
 def prompts(
     person: Person,

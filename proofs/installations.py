@@ -69,6 +69,8 @@ class Installation:
             "LETHE_JOB_SWEEP": "1",
             "BROKER_URL": self.broker,
         }
+        if threads := os.environ.get("OMP_NUM_THREADS"):
+            found["OMP_NUM_THREADS"] = threads
         if self.database:
             found["DATABASE_URL"] = POSTGRES.rsplit("/", 1)[0] + f"/{self.database}"
         return found | self.settings

@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from compliance import registry, store, vault
+from compliance import policy, registry, store, vault
 from compliance.measure_plan import plan_for
 from compliance.models import Decision, Target
 from language_models.errors import RequestError
@@ -139,3 +141,29 @@ def test_chat_is_asked_of_a_model_with_a_template_of_its_own_file_and_of_no_othe
     (folder / "chat_template.jinja").write_text(TEMPLATE)
 
     assert "chat" in _forms(plan_for(target, decision))
+
+
+def test_an_operators_own_templates_are_asked_and_wrong_ones_are_named(
+    settings: SettingsWrapper, tmp_path: Path
+) -> None:
+    rules = yaml.safe_load(settings.POLICY_FILE.read_text())
+    rules["probes"]["languages"] = ["de"]
+    settings.POLICY_FILE = tmp_path / "policy.yaml"
+    settings.POLICY_FILE.write_text(yaml.safe_dump(rules))
+    with pytest.raises(ImproperlyConfigured, match="'de' is none of en, th, ja, lo"):
+        policy.policy()
+    settings.TEMPLATES_FOLDER = tmp_path / "further"
+    settings.TEMPLATES_FOLDER.mkdir()
+    with pytest.raises(ImproperlyConfigured, match=r"holds no \.yaml file"):
+        policy.policy()
+    file = settings.TEMPLATES_FOLDER / "german.yaml"
+    file.write_text("language: de\nrelations:\n  birth_city:\n    qestion: ['Woher?']\n")
+    with pytest.raises(ImproperlyConfigured, match=r"german\.yaml, relation birth_city"):
+        policy.policy()
+
+    asked = "Zur Welt kam {name} in"
+    relation = f"birth_city:\n    label: Geburtsort\n    statement: ['{asked}']\n"
+    file.write_text(f"language: de\nrelations:\n  {relation}")
+
+    probes = plan_for(*_measure("npo", _wordings()))["probes"]
+    assert asked.format(name="Malee Tanaka") in {probe["prompt"] for probe in probes}

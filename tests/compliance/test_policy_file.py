@@ -91,7 +91,7 @@ def test_a_file_of_an_earlier_version_takes_the_newer_keys_from_the_shipped_poli
         ("probes", {"longest": 3}, "“probes.longest” is not known."),
         ("probes", {"leak_probes": "many"}, "“probes.leak_probes”: a whole number from 1"),
         ("probes", {"seed": None}, "“probes.seed” is missing. Add it; compliance/policy.yaml has"),
-        ("probes", {"languages": ["fr"]}, "“probes.languages, entry 1”: one of en, th, ja, lo"),
+        ("probes", {"languages": ["fr"]}, "“probes.languages”: 'fr' is none of en, th, ja, lo."),
         ("probes", {"leak_probes": 100}, "100 cannot reach “thresholds.leak_min_probes” of 300."),
         ("attacks", [{"name": "quantization"}], "“attacks”, entry 1, name: one of"),
         ("attacks", [{"name": "prefix", "steps": 3}], "The attack prefix has no setting steps."),

@@ -40,7 +40,7 @@ def _until_done(place: Installation, seconds: float = 60) -> dict:
         if all(job["state"] == "done" for job in found["jobs"]):
             return found
         assert time.monotonic() < deadline, f"not done after {seconds} s: {found['jobs']}"
-        time.sleep(0.3)
+        time.sleep(1)  # each look is a process of its own
 
 
 @pytest.mark.xdist_group("heavy")

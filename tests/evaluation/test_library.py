@@ -199,3 +199,11 @@ def test_placeholders_are_found() -> None:
 def test_a_library_says_which_languages_it_has() -> None:
     with pytest.raises(RequestError, match="'xx'"):
         Library({}).of("xx")
+
+
+def test_questions_that_nothing_puts_are_refused(write: Write) -> None:
+    text = SMALL.replace("language: en", "language: de").replace("statement:", "question:")
+    with pytest.raises(RequestError, match="its questions are never put"):
+        read_library([write(text)], base=shipped())
+    around = "around:\n  question: ['Frage: {question} Antwort:']\n"
+    assert read_library([write(text + around)], base=shipped()).of("de").around

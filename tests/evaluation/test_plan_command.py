@@ -69,8 +69,32 @@ def test_an_amended_plan_names_the_one_it_replaces(tmp_path: Path, capsys: Any) 
     assert not (tmp_path / "plan").exists()
 
 
+def test_a_users_own_templates_are_asked_in_a_language_of_their_own(
+    tmp_path: Path, capsys: Any
+) -> None:
+    file = tmp_path / "german.yaml"
+    file.write_text(
+        "language: de\nrelations:\n  birth_city:\n    label: Geburtsort\n"
+        "    question: ['Wo kam {name} zur Welt?', 'An welchem Ort wurde {name} geboren?']\n"
+        "around:\n  question: ['Frage: {question} Antwort:']\n"
+    )
+    assert freeze(tmp_path, design(languages=["de"]), "--templates", file) == 0
+    probes = open_frozen(tmp_path / "plan").plan.probes
+    asked = [one for one in probes if one.language == "de" and one.group == "indirect"]
+    assert {one.prompt for one in asked} == {
+        f"Frage: Wo kam {NAME} zur Welt? Antwort:",
+        f"Frage: An welchem Ort wurde {NAME} geboren? Antwort:",
+    }  # fmt: skip
+    assert {one.form for one in asked} == {"question"}
+
+    (tmp_path / "plan").unlink()
+    assert freeze(tmp_path, design(languages=["de"])) == 1
+    assert "no wordings in the language 'de'" in output(capsys)[1]
+
+
 def test_every_field_of_a_design_can_be_given() -> None:
-    assert set(FIELDS) == {one.name for one in fields(Design)}
+    by_option = {"templates"}
+    assert set(FIELDS) == {one.name for one in fields(Design)} - by_option
 
 
 SUBJECT = design()["subject"]

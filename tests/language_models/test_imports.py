@@ -1,4 +1,4 @@
-"""In child processes: what these packages may import, and when."""
+"""In child processes: when these packages import what is heavy."""
 
 from __future__ import annotations
 
@@ -19,17 +19,6 @@ def _loaded(code: str, names: set[str]) -> set[str]:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return set(done.stdout.split())
-
-
-def test_no_module_imports_django_or_compliance() -> None:
-    modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for folder in FOLDERS
-        for path in sorted((ROOT / folder).glob("*.py"))
-        if path.stem != "__init__"
-    ]
-
-    assert _loaded(f"import {', '.join(modules)}", {"django", "compliance", "config"}) == set()
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
