@@ -26,6 +26,7 @@ FIGURES = (
     "leak_before",
     "leak_after",
     "probes",
+    "residual_risk",
     "residual_risk_upper_95",
     "others_before",
     "others_after",
@@ -96,6 +97,7 @@ def _figures(targets: list[Target]) -> dict[str, Any]:
         "leak_before": before["leak"]["rate"],
         "leak_after": after["leak"]["rate"],
         "probes": after["leak"]["n"],
+        "residual_risk": verification.verdict["residual_risk"]["level"],
         "residual_risk_upper_95": verification.verdict["residual_risk"]["level_upper_95"],
         "others_before": before["others"]["rate"],
         "others_after": after["others"]["rate"],
@@ -136,8 +138,8 @@ def table(summary: dict[str, Any]) -> str:
         "measure",
         "before",
         "after",
-        "bound",
         "probes",
+        "risk, at most",
         "others",
         "general",
         "seconds",
@@ -151,8 +153,8 @@ def table(summary: dict[str, Any]) -> str:
                 ", ".join(measure["method"] for measure in case["measures"]) or "none",
                 _percent(case["leak_before"]),
                 _percent(case["leak_after"]),
-                _percent(case["residual_risk_upper_95"]),
                 str(case["probes"]),
+                _risk(case),
                 f"{_percent(case['others_before'])} → {_percent(case['others_after'])}",
                 f"{_percent(case['general_before'])} → {_percent(case['general_after'])}",
                 f"{summary['seconds'][case['reference']]['whole']:.0f}",
@@ -163,6 +165,11 @@ def table(summary: dict[str, Any]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def _risk(case: dict[str, Any]) -> str:
+    level = case["residual_risk"]
+    return "–" if level is None else f"{level}, {_percent(case['residual_risk_upper_95'])}"
 
 
 def _percent(rate: float | None) -> str:

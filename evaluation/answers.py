@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol
 
-from language_models.errors import EndpointError, RequestError
+from language_models.errors import RequestError
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = [
     "Answer",
     "Answerer",
     "Ask",
-    "EndpointError",
     "Weights",
     "check",
     "is_answerer",

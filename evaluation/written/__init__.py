@@ -7,7 +7,7 @@ value; "fuzzy" a slip, or the same sound in another script; "partial" a number o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,3 @@ class Hit:
 
 
 EXACT = Hit("exact")
-
-
-class Finder(Protocol):
-    """Looks for one value in a text."""
-
-    def find(self, answer: str, *, lenient: bool) -> Hit | None:
-        """Return how the value occurs in `answer`; without `lenient` exact forms only."""
-        ...
