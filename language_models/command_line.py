@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from dataclasses import fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 from safetensors import SafetensorError
@@ -40,6 +41,33 @@ def carried_out(command: Callable[[], int | None], failed: int = 1) -> int:
         return status or 0
     sys.stderr.write(textwrap.fill(told, WIDTH) + "\n")
     return failed
+
+
+def chosen(
+    package: str,
+    commands: Mapping[str, tuple[str, str, str]],
+    about: str,
+    arguments: Sequence[str] | None,
+) -> int:
+    """Run the command that comes first in the arguments; return its status, 1 when it is none.
+
+    commands: name -> module of the package, function and what it does; the module is imported when
+    it is chosen, so that the list appears at once. about: what stands above that list.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] and given[0] in commands:
+        module, function, _ = commands[given[0]]
+        command = getattr(import_module(f"{package}.{module}"), function)
+        status: int = command(given[1:])
+        return status
+    width = max(map(len, commands)) + len(" --help")
+    lines = [
+        f"    python -m {package} {name + ' --help':{width}}  {told}"
+        for name, (_, _, told) in commands.items()
+    ]
+    asked = given in ([], ["-h"], ["--help"])
+    (sys.stdout if asked else sys.stderr).write("\n".join([about, *lines]) + "\n")
+    return 0 if asked else 1
 
 
 class Meter:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from language_models.command_line import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Module, function and what it does; imported when it is chosen, so that the list appears at once.
 COMMANDS = {
     "train": ("train_command", "main", "train or fine-tune a model on records by subject"),
     "forget": ("exact_commands", "forget", "take people out of what train made, exactly"),
@@ -26,17 +26,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, or 1 after an error that was told on the standard error."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] and given[0] in COMMANDS:
-        module, function, _ = COMMANDS[given[0]]
-        command = getattr(import_module(f"unlearning.{module}"), function)
-        done: int = command(given[1:])
-        return done
-    lines = [f"    python -m unlearning {name + ' --help':20}  {told}"
-             for name, (_, _, told) in COMMANDS.items()]  # fmt: skip
-    asked = given in ([], ["-h"], ["--help"])
-    (sys.stdout if asked else sys.stderr).write("\n".join([str(__doc__), *lines]) + "\n")
-    return 0 if asked else 1
+    return chosen("unlearning", COMMANDS, str(__doc__), arguments)
 
 
 if __name__ == "__main__":
