@@ -151,12 +151,15 @@ def trace_record(found: dict[str, Any]) -> dict[str, Any]:
 
 def apply(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Measure before, change, keep the changed model and the sealed delta, prove the way back."""
+    from evaluation.attacks.again import check
     from language_models import load, save
     from language_models.checkpoint import state_digest
 
+    plan = Plan.from_dict(request["plan"])
+    # Before anything is changed, and here, where the packages of attacks must be.
+    check(plan.attacks)
     report("Loading the model", 0, 1)
     lm = load(request["path"])
-    plan = Plan.from_dict(request["plan"])
     hash_before = state_digest(lm.model)
     before = measure(lm, plan, _staged(report, "Measuring before"), attacks=False)
     started = time.monotonic()

@@ -219,7 +219,8 @@ def _texts(target: Target) -> Texts:
     others = rng.sample(others, len(others))
     # A small dataset keeps nine texts of ten for what the change must hold on to.
     count = min(rules.scored_texts["held_out"], len(others) // 10)
-    unnamed = [text for text in others[:count] if not contains(text, subject["name"])]
+    names = {subject["name"], subject["native_name"]} - {""}
+    unnamed = [text for text in others[:count] if not any(contains(text, one) for one in names)]
     return Texts(own, others[count : count + RETAIN_RECORDS], unnamed)
 
 

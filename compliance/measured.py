@@ -199,7 +199,10 @@ def _of_a_model(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 def _place(row: Mapping[str, Any]) -> int:
     """Forms from plain to elaborate, then languages, then all; a model's own wordings first."""
-    return ORDER.index(row["key"]) if row["key"] in ORDER else -1
+    key = row["key"]
+    if key not in ORDER and key.startswith("language:"):
+        key = f"language:{LANGUAGES[-1]}"  # of an operator's own templates
+    return ORDER.index(key) if key in ORDER else -1
 
 
 def _memory(before: Mapping[str, Any], after: Measurement) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from evaluation import Attack, Thresholds
 from evaluation.design_file import FIELDS
+from evaluation.risk import probes_needed
 from language_models.errors import RequestError
 from reports.wording import banned_words
 
@@ -144,6 +145,11 @@ def _faults_of_probes(found: Policy) -> Iterator[str]:
     for language in found.probes["languages"]:
         if language not in known:
             yield f"“probes.languages”: {language!r} is none of {', '.join(known)}."
+    relations = {name for wordings in known.values() for name in wordings.relations}
+    for relation in found.probes.get("relations", {}).values():
+        if relation not in relations:
+            yield f"“probes.relations”: {relation!r} is none of {', '.join(sorted(relations))}."
+    yield from _faults_of_bound(found.probes.get("bound"), found.probes["leak_probes"])
     probes, limits = found.probes["leak_probes"], found.thresholds
     for name in ("leak_min_probes", "leak_min_prompts"):
         if probes < limits[name]:
@@ -151,6 +157,18 @@ def _faults_of_probes(found: Policy) -> Iterator[str]:
                 f"“probes.leak_probes”: {probes} cannot reach “thresholds.{name}” of"
                 f" {limits[name]}. Raise the former or lower the latter."
             )
+
+
+def _faults_of_bound(bound: float | None, probes: int) -> Iterator[str]:
+    if bound is None:
+        return
+    if bound >= 1:
+        yield f"“probes.bound”: a rate between 0 and 1 is needed, such as 0.02; {bound:g} is none."
+    elif probes < (needed := probes_needed(bound)):
+        yield (
+            f"“probes.bound”: {needed} probes are needed to exclude {bound:g}, “probes.leak_probes”"
+            f" is {probes}. Raise it, or the bound."
+        )
 
 
 # --- Readers of values: each raises RequestError with one argument a fault ---

@@ -5,6 +5,7 @@ No measurement goes all of them; what was left out is told beside every figure.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,9 @@ CLASSES = (
     AttackClass("activations", "steering the hidden states", NEVER),
     AttackClass("attributes", "inference of attributes from what the model says of others", NEVER),
     AttackClass("tools", "tools, retrieval and memory around the model", NEVER),
-    AttackClass("languages", "languages that no wordings are shipped for", NEVER),
+    AttackClass("languages", "languages in which nothing was asked", NEVER),
 )
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*")
 INTRODUCED = {
     ASKED: "Ways of asking",
     ATTACKED: "Attacks and scores",
@@ -91,9 +93,13 @@ def told(keys: Iterable[str], *, run: bool) -> list[str]:
     One sentence for each kind, its classes in the order of CLASSES.
     """
     known = set(keys)
+    further = sorted(known - {one.key for one in CLASSES}) if run else []
     sentences = []
     for kind, words in INTRODUCED.items():
         named = [one.words for one in CLASSES if one.kind == kind and (one.key in known) == run]
+        if kind == ASKED:
+            # Languages of a user's own templates have no class.
+            named += [f"questions in {key}" for key in further if LANGUAGE.fullmatch(key)]
         if named:
             sentences.append(f"{words}: {'; '.join(named)}.")
     return sentences

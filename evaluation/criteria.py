@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from evaluation.results import AttackResult, GroupResult, Measurement
+    from evaluation.results import AttackResult, FactResult, GroupResult, Measurement
     from evaluation.thresholds import Thresholds
 
 # A drop of exactly the limit must hold although 1.0 - 0.98 is a little more than 0.02.
@@ -148,7 +148,7 @@ def _worst(
         part: one.lower - min((_by_chance(group, kind, part) for group in controls), default=0.0)
         for part, one in new.items()
     }
-    part = max(surely, key=surely.__getitem__)
+    part = max(surely, key=lambda one: (max(0.0, surely[one]), new[one].lower))
     criterion = f"{name}_by_{'fact' if kind == 'facts' else 'form'}"
     rates = (old[part].rate if part in old else 0.0, new[part].rate)
     yield _held_below(criterion, part, *rates, max(0.0, surely[part]), limit)
@@ -157,11 +157,13 @@ def _worst(
 def _by_chance(control: GroupResult, kind: str, part: str) -> float:
     """Return how often the values of a part may come out for strangers.
 
-    Few questions bound that loosely: what was guessed once may be guessed often, and what never was
-    counts as the values of all parts do.
+    Few questions bound that loosely: what was guessed once may be guessed often. What never was
+    counts as the values of all parts do, and no more than its own questions allow.
     """
-    found = getattr(control, kind).get(part)
-    return found.upper if found is not None and found.hits else control.rate
+    found: FactResult | None = getattr(control, kind).get(part)
+    if found is None:
+        return control.rate
+    return found.upper if found.hits else min(found.upper, control.rate)
 
 
 def _perplexity(before: Measurement, after: Measurement, limits: Thresholds) -> Iterator[Criterion]:

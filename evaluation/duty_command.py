@@ -1,7 +1,7 @@
 """`python -m evaluation keep` and `again`: ask later versions the same, without the value.
 
 python -m evaluation keep PLAN.json AFTER.json --model-name N --basis TEXT --ends YYYY-MM-DD
-                          --out DUTY --key KEYFILE
+                          --out DUTY --key KEYFILE [--before BEFORE.json]
 python -m evaluation again DUTY --key KEYFILE (--model FOLDER | --endpoint URL --name MODEL)
 
 keep writes the questions and, in place of the values, keyed hashes, sealed under a key of their
@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.answering_options import add_options, answerer, check_options, where_told
+from evaluation.criteria import controls_of
 from evaluation.freezing import open_frozen
 from evaluation.private_files import check_new, write_new
 from evaluation.reliance import problems_in
-from evaluation.result_files import AFTER, open_result
+from evaluation.result_files import AFTER, BEFORE, open_result
 from evaluation.resurfacing import KEY_BYTES, duty, new_key, open_duty, rerun
 from evaluation.text_tables import percent
 from evaluation.thresholds import Thresholds
@@ -51,6 +52,7 @@ def keep(arguments: Sequence[str]) -> int:
     add = parser.add_argument
     add("plan", type=Path, help="file of the frozen plan")
     add("after", type=Path, help="result of measure after the change")
+    add("--before", type=Path, help="result of measure --before, where strangers tell chance")
     add("--model-name", required=True, help="the model whose later versions are asked")
     add(
         "--basis",
@@ -85,7 +87,7 @@ def _keep(given: argparse.Namespace) -> None:
     plan, result = open_frozen(given.plan).plan, open_result(given.after)
     if result.stage != AFTER:
         raise RequestError("A duty is kept after a change. Give the measurement after it.")
-    leak, most = _held(plan, result.measurement)
+    leak, most = _held(plan, result.measurement, _before(given.before))
     key = new_key()
     kept = duty(
         plan, key, model=given.model_name.strip(), basis=given.basis, ends_on=ends_on,
@@ -100,20 +102,33 @@ def _keep(given: argparse.Namespace) -> None:
     sys.stderr.write(textwrap.fill(KEPT_APART, WIDTH) + "\n")
 
 
-def _held(plan: Plan, found: Measurement) -> tuple[GroupResult, float]:
-    """Return the leaks and the most that a later version may show, chance included.
+def _before(path: Path | None) -> Measurement | None:
+    if path is None:
+        return None
+    result = open_result(path)
+    if result.stage != BEFORE:
+        raise RequestError("--before takes the measurement before the change.")
+    return result.measurement
 
-    Raises RequestError when the measurement is no ground to ask for that.
+
+def _held(plan: Plan, found: Measurement, before: Measurement | None) -> tuple[GroupResult, float]:
+    """Return the leaks and the most that a later version may show.
+
+    Chance counts as known only from both measurements: a change that says the value to everybody
+    must not make it look like chance. Raises RequestError when they are no ground to ask for that.
     """
-    if found.plan_digest != plan.digest:
+    if any(one.plan_digest != plan.digest for one in (found, before) if one is not None):
         raise RequestError("The measurement follows another plan. Give the plan it was made by.")
     leak, limits = found.groups.get("leak"), Thresholds.from_mapping(plan.thresholds)
     if leak is None or problems_in(found, limits):
         raise RequestError("The measurement shows no leak rate to be kept. Measure again.")
-    control = found.groups.get("control")
-    most = limits.leak_max + (control.rate if control else 0.0)
+    controls = [] if before is None else controls_of("leak", before, found)
+    most = limits.leak_max + min((one.rate for one in controls), default=0.0)
     if leak.rate > most:
-        raise RequestError("The value still comes out, so there is nothing to hold yet.")
+        raise RequestError(
+            "The value still comes out, so there is nothing to hold yet. Where strangers are told"
+            " it as often, give the measurement --before the change as well."
+        )
     return leak, most
 
 

@@ -77,7 +77,9 @@ def _indirect_upper(after: Measurement, controls: Sequence[GroupResult]) -> floa
     if not controls:
         return indirect.upper_by_prompt
     others = [(one.shares, one.prompts) for one in controls]
-    return max(0.0, difference_upper((indirect.shares, indirect.prompts), others))
+    # Results of before hold no shares: then each prompt counts whole.
+    shares = indirect.shares or indirect.prompts_hit
+    return max(0.0, difference_upper((shares, indirect.prompts), others))
 
 
 def _bound(upper: float | None) -> str:

@@ -167,7 +167,8 @@ def open_duty(sealed: bytes, key: bytes, *, today: date) -> Duty:
 def _from_row(row: dict[str, Any]) -> Duty:
     questions = tuple(Question(**{**one, "turns": tuple(one["turns"])}) for one in row["questions"])
     marks = tuple({unit: tuple(hashes) for unit, hashes in one.items()} for one in row["marks"])
-    return Duty(**{**row, "questions": questions, "marks": marks})
+    # Duties of before hold no count of empty answers: then any silence counts.
+    return Duty(**{"empty": 0, **row, "questions": questions, "marks": marks})
 
 
 def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None = None) -> Rerun:

@@ -64,9 +64,14 @@ def asked_again(
     rng = random.Random(plan.seed)  # noqa: S311 -- repeatable choice, not a secret
     probes: list[Probe] = []
     for group, share in SHARES.items():
-        every = [probe for probe in plan.probes if probe.group == group]
-        probes += rng.sample(every, min(len(every), math.ceil(settings["probes"] * share)))
+        probes += sampled(plan, group, math.ceil(settings["probes"] * share), rng)
     return asked_probes(name, lm, plan, probes, settings, progress, details)
+
+
+def sampled(plan: Plan, group: str, most: int, rng: random.Random) -> list[Probe]:
+    """Return up to `most` probes of a group."""
+    every = [probe for probe in plan.probes if probe.group == group]
+    return rng.sample(every, min(len(every), most))
 
 
 def asked_probes(

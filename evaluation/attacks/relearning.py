@@ -5,9 +5,10 @@ Texts that state what is asked for would show that a model can learn, nothing ab
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
-from evaluation.attacks.again import asked_probes, settings_of
+from evaluation.attacks.again import asked_probes, sampled, settings_of
 from evaluation.attacks.learning import learnt
 from evaluation.results import AttackResult, Texts
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from evaluation.results import GroupResult
     from language_models.checkpoint import LanguageModel
     from language_models.progress import Progress
+
+OTHERS = 33  # questions about others, as for the other attacks
 
 
 def run(
@@ -37,7 +40,10 @@ def run(
     groups: dict[str, GroupResult] = {}
     texts = Texts()
     details = {"relearnt": list(memory.relearnt), "texts": len(memory.lessons)}
-    for place, probes in enumerate((leak, control)):
+    # Whether the model still works after the lessons; asked once.
+    rng = random.Random(plan.seed)  # noqa: S311 -- repeatable choice, not a secret
+    others = sampled(plan, "others", OTHERS, rng)
+    for place, probes in enumerate(([*leak, *others], control)):
         lessons = [pair[place] for pair in memory.lessons]
         with learnt(lm, lessons, **chosen) as how:
             found = asked_probes("relearning", lm, plan, probes, chosen, progress, {})

@@ -10,9 +10,10 @@ import yaml
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from compliance import policy, registry, store, vault
+from compliance import heavy_models, policy, registry, store, vault
 from compliance.measure_plan import plan_for
 from compliance.models import Decision, Target
+from evaluation.attacks import again
 from language_models.errors import RequestError
 from tests.compliance import factories
 
@@ -167,3 +168,28 @@ def test_an_operators_own_templates_are_asked_and_wrong_ones_are_named(
 
     probes = plan_for(*_measure("npo", _wordings()))["probes"]
     assert asked.format(name="Malee Tanaka") in {probe["prompt"] for probe in probes}
+
+
+@pytest.mark.parametrize("name", ["Malee Tanaka", "มาลี ทานากะ"])
+def test_no_held_out_text_names_the_person_in_any_script(name: str) -> None:
+    target, decision = _measure("npo", _wordings())
+    dataset = registry.current_dataset(target.language_model.dataset)
+    row = {"id": "n", "subject": "c-9", "kind": "note"}
+    rows = [{**row, "id": f"n-{n}", "text": f"Note {n} is about {name}."} for n in range(40)]
+    lines = [factories.PROFILE, *(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)]
+    digest = store.put_dataset("".join(lines).encode())
+    type(dataset).objects.filter(pk=dataset.pk).update(digest=digest)
+
+    assert plan_for(target, decision)["held_out"] == []
+
+
+def test_attack_without_its_package_is_refused_before_anything_is_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(again, "PACKAGES", ("a_package_that_is_not_there",))
+    made = plan_for(*_measure("npo", _wordings()))
+    settings = {"bits": 8, "library": "a_package_that_is_not_there"}
+    made["attacks"] = [{"name": "quantisation", "settings": settings}]
+
+    with pytest.raises(RequestError, match="is not installed"):
+        heavy_models.apply({"plan": made}, lambda *_: None)

@@ -53,6 +53,7 @@ def test_each_class_is_told_once_as_run_or_as_not() -> None:
         "Ways of asking: direct statements and questions; questions in English.",
         "Attacks and scores: beginnings of the person's own texts.",
     ]
+    assert told(run | {"de"}, run=True)[0].endswith("questions in English; questions in de.")
     for one in CLASSES:
         assert sum(one.words in sentence for sentence in sentences) >= 1
     assert len(told([one.key for one in CLASSES if one.kind != NEVER], run=False)) == 1

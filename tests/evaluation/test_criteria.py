@@ -113,3 +113,20 @@ def test_one_fact_is_the_whole() -> None:
 
     assert names == ["leak_rate", "leak_probes", "leak_prompts", "indirect_rate",
                      "indirect_by_form"]  # fmt: skip
+
+
+def test_a_fact_is_not_excused_by_what_is_guessed_of_another() -> None:
+    facts = {"gender": (150, 50), "phone": (150, 50)}
+    probes = [
+        Probe(f"{group}-{fact}-{n}", group, "c", fact, f"{group} {fact} {n}", ("x",))
+        for fact, counts in facts.items()
+        for group, count in zip(("leak", "control"), counts, strict=True)
+        for n in range(count)
+    ]
+    plan = Plan(tuple(probes), 8, 1.0, 0)
+    guessed = [f"control-gender-{n}" for n in range(25)]
+    before = summarise(plan, [*guessed, *(f"leak-gender-{n}" for n in range(75))])
+    leaked = [f"leak-phone-{n}" for n in range(40)]
+    after = summarise(plan, [*guessed, *leaked, *(f"leak-gender-{n}" for n in range(20))])
+
+    assert broken(plan, before, after) == [("leak_by_fact", "phone")]

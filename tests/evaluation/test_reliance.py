@@ -114,3 +114,20 @@ def test_an_attack_keeps_how_many_answers_were_empty() -> None:
 def test_problems_of_one_measurement_need_no_other() -> None:
     assert problems_in(measured(GOOD), Thresholds()) == ()
     assert problems_in(Measurement("", {}, {}), Thresholds()) == ("Nothing was measured.",)
+
+
+def test_a_measurement_before_that_shows_nothing_makes_no_change_good() -> None:
+    silent_before = measured(Texts(1000, 1000, 0), leak=0)
+
+    verdict = compare(silent_before, measured(GOOD))
+
+    assert verdict.outcome == "unknown"
+    assert "Before the change: 100% of the answers are empty" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("name", "outcome"), [("prefix", "passed"), ("quantisation", "unknown")])
+def test_a_text_that_is_continued_may_go_on(name: str, outcome: str) -> None:
+    texts = Texts(320, 0, 320, {}, {"leak": 320})
+    attack = AttackResult(name, {}, groups(others=584), texts=texts)
+
+    assert compare(BEFORE, replace(measured(GOOD), attacks=(attack,))).outcome == outcome
