@@ -3,17 +3,21 @@
 A candidate comes into force only when every open duty of other cases holds on it; `manage.py
 rerun_duties` asks the version in force again. The questions name the person; in place of the values
 stand keyed hashes. Both are sealed under a key of their own. It is destroyed on the day that the
-policy names, when the case is shredded, when its version is rolled back, or by `end_duty`: then a
+policy names, when the case is shredded, when its version is rolled back, or by hand: then a
 tombstone keeps a restored backup from undoing what somebody decided.
+
+The log serialises its appends, so a transaction locks all duties it needs before it records the
+first event: else two that end or ask duties at once could wait for each other.
 """
 
 from __future__ import annotations
 
 import base64
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from evaluation import Measurement, Plan, Thresholds
@@ -38,14 +42,19 @@ from .models import (
     Verification,
     VersionState,
 )
-from .permissions import SYSTEM, Actor, has_role, require, same_organisation
+from .permissions import SYSTEM, Actor, NotAllowed, has_role, require, same_organisation
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 
 def open_for(case: Case) -> None:
-    """Open a duty for each model of a case whose change was verified."""
+    """Open a duty for each model of a case whose change was verified.
+
+    None for a person who objected, however often the change is made anew. Raises KeyUnavailable.
+    """
+    if _objected(case):
+        return
     for application in Application.objects.filter(
         target__case=case,
         target__kind=TargetKind.MODEL,
@@ -56,6 +65,18 @@ def open_for(case: Case) -> None:
         after = _measured(Verification.objects.get(application=application).after)
         if "leak" in after.groups:
             _open(case, application, after)
+
+
+def _objected(case: Case) -> bool:
+    """By what is kept beside the keys: a rollback forgets the duty itself."""
+    return any(
+        stone.case == case.reference and stone.outcome == DutyEnd.OBJECTION
+        for stone in _tombstones()
+    )
+
+
+def _tombstones() -> list[tombstones.Tombstone]:
+    return [one for one in tombstones.all_of_them() if one.purpose == KeyPurpose.DUTY]
 
 
 def _measured(stored: Any) -> Measurement:
@@ -129,9 +150,11 @@ def _for_child(duty: Duty) -> dict[str, str]:
 
 def record(version: ModelVersion, found: list[dict[str, Any]]) -> list[DutyRun]:
     """Keep what asking again found, of the duties that are still open."""
+    asked = open_duties(version.model).filter(pk__in=[row["id"] for row in found])
+    still_open = {duty.pk: duty for duty in asked.select_for_update().order_by("pk")}
     runs = []
     for row in found:
-        duty = open_duties(version.model).select_for_update().filter(pk=row["id"]).first()
+        duty = still_open.get(row["id"])
         if duty is None:
             continue
         figures = {name: row[name] for name in ("outcome", "reason", "hits", "asked", "upper_95")}
@@ -160,38 +183,56 @@ def rerun(version: ModelVersion) -> list[DutyRun]:
 
 
 def in_the_way(model: LanguageModel) -> list[tuple[Case, DutyRun]]:
-    """Open cases with what kept their change out of force: of each duty the newest run."""
+    """Open cases with what keeps their change out of force: of each duty the newest run.
+
+    Of every attempt of the case: a later one may have come into force.
+    """
     runs = DutyRun.objects.filter(
         duty__in=open_duties(model),
-        version__state=VersionState.DISCARDED,
+        version__case__isnull=False,
         version__case__closed_at__isnull=True,
     ).select_related("duty", "version__case")
     newest: dict[tuple[Case, Duty], DutyRun] = {}
     for run in runs.order_by("ran_at", "pk"):
         if run.version.case is not None:
             newest[run.version.case, run.duty] = run
-    return [(case, run) for (case, _), run in newest.items() if run.outcome != DutyOutcome.HELD]
+    return [
+        (case, run)
+        for (case, _), run in newest.items()
+        if run.outcome != DutyOutcome.HELD and run.version.state == VersionState.DISCARDED
+    ]
 
 
 @transaction.atomic
-def end_by_hand(case: Case, *, actor: Actor, reason: DutyEnd) -> int:
+def end_by_hand(
+    case: Case, *, actor: Actor, reason: DutyEnd, via: Literal["page", "command"]
+) -> int:
     """End the duties of a case because somebody in legal decided so; returns how many.
 
-    Raises NotAllowed, and KeyUnavailable where that cannot be kept beside the keys.
+    via: an account's own act on its page, or the operator's in its name; the log tells them apart.
+    Raises NotAllowed, also where none is open, and KeyUnavailable where that cannot be kept beside
+    the keys.
     """
     require(same_organisation(actor, case))
     require(has_role(actor, (Role.LEGAL,)))
-    still_open = _still_open(reference=case.reference)
+    still_open = _still_open(Q(reference=case.reference))
+    if not still_open:
+        raise NotAllowed("This case has no open duty.")
     for duty in still_open:
         _bury(duty, actor, reason)
-        _end(duty, actor, reason=reason)
+        _end(duty, actor, reason=reason, via=via)
     return len(still_open)
 
 
 def end_of(case: Case, *, actor: Actor) -> None:
     """End the duties of a case before their day. In the caller's transaction."""
-    for duty in _still_open(reference=case.reference):
+    for duty in _still_open(Q(reference=case.reference)):
         _end(duty, actor)
+
+
+def lock(case: Case) -> None:
+    """Lock a case's duties in a transaction that records other events before it drops them."""
+    list(Duty.objects.select_for_update().filter(reference=case.reference).order_by("pk"))
 
 
 def drop(case: Case, *, actor: Actor) -> None:
@@ -206,19 +247,18 @@ def end_due() -> None:
 
     `shredding.finish` removes their files.
     """
-    stones = {
-        stone.key: stone for stone in tombstones.all_of_them() if stone.purpose == KeyPurpose.DUTY
-    }
-    for duty in _still_open(key__in=stones):
-        by = stones[str(duty.key_id)].by
-        _end(duty, SYSTEM, reason=f"tombstone, decided by {by}")
-    for duty in _still_open(ends_on__lt=timezone.localdate()):
-        _end(duty, SYSTEM)
+    stones = {stone.key: stone for stone in _tombstones()}
+    for duty in _still_open(Q(key__in=stones) | Q(ends_on__lt=timezone.localdate())):
+        stone = stones.get(str(duty.key_id))
+        if stone is None:
+            _end(duty, SYSTEM)
+        else:
+            _end(duty, SYSTEM, reason=stone.outcome, via="tombstone", decided_by=stone.by)
 
 
-def _still_open(**which: Any) -> list[Duty]:
+def _still_open(which: Q) -> list[Duty]:
     """Locked, so that each ends once and nothing is recorded of it after."""
-    found = Duty.objects.select_for_update().filter(ended_at__isnull=True, **which)
+    found = Duty.objects.select_for_update().filter(which, ended_at__isnull=True)
     return list(found.order_by("pk"))
 
 

@@ -257,10 +257,11 @@ def roll_back(version: ModelVersion, *, actor: Actor) -> ModelVersion:
         raise NotAllowed("This model belongs to another organisation.")
     if version.state != VersionState.CURRENT or version.parent is None:
         raise NotAllowed("Only the version in force can be rolled back, and only to its parent.")
-    # The lock first: everything that locks a case and the log does so in this order.
+    # The locks first: everything that locks a case, its duties and the log does so in this order.
     case = None
     if version.case_id is not None:
         case = Case.objects.select_for_update().get(pk=version.case_id)
+        duties.lock(case)
     if case is not None and case.closed_at is not None:
         raise NotAllowed("The case of this version is closed; its former version is not kept.")
     parent: ModelVersion = _parent(version)

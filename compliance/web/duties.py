@@ -34,7 +34,7 @@ def end(request: StaffRequest, reference: str) -> HttpResponse:
         reason = DutyEnd(form.cleaned_data["reason"])
         attempt(
             request,
-            lambda: duties.end_by_hand(case, actor=request.actor, reason=reason),
+            lambda: duties.end_by_hand(case, actor=request.actor, reason=reason, via="page"),
             f"Later versions are not asked for {case.reference} any more.",
         )
         return redirect("legal:duties")

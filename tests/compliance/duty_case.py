@@ -17,6 +17,7 @@ from compliance.models import (
     Job,
     JobKind,
     ModelVersion,
+    Outcome,
     Role,
     Target,
     TargetState,
@@ -93,6 +94,20 @@ def verified(version: ModelVersion) -> Case:
         verified_at=NOW,
     )  # fmt: skip
     return case
+
+
+def in_force() -> tuple[Case, ModelVersion]:
+    """A case whose change came into force, with its duty, and the version that it made."""
+    former = demo_version()
+    case = verified(former)
+    candidate = ModelVersion.objects.get(state=VersionState.CANDIDATE)
+    ModelVersion.objects.filter(pk=former.pk).update(state=VersionState.FORMER)
+    ModelVersion.objects.filter(pk=candidate.pk).update(state=VersionState.CURRENT)
+    Case.objects.filter(pk=case.pk).update(status=Status.DOCUMENTATION, outcome=Outcome.FULFILLED)
+    with transaction.atomic():
+        duties.open_for(case)
+    candidate.refresh_from_db()
+    return case, candidate
 
 
 def verifying(case: Case) -> Job:

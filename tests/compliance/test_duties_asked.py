@@ -183,6 +183,24 @@ def test_nothing_is_in_the_way_of_a_case_that_is_over_or_of_a_duty_that_ended() 
     assert duties.in_the_way(duty.model) == []
 
 
+def test_nothing_is_in_the_way_of_a_case_whose_second_attempt_came_into_force() -> None:
+    duty = _opened(demo_version())
+    later = _keep_out(duty, "resurfaced")
+    promoted = ModelVersion.objects.create(
+        model=duty.model, digest="d" * 64, case=later, created_at=timezone.now(),
+        state=VersionState.CANDIDATE,
+    )  # fmt: skip
+
+    duties.record(promoted, found())
+    duty.model.versions.filter(state=VersionState.CURRENT).update(state=VersionState.FORMER)
+    ModelVersion.objects.filter(pk=promoted.pk).update(state=VersionState.CURRENT)
+    assert duties.in_the_way(duty.model) == []
+
+    # Asked again in force, it tells; but the change of the case is not kept out.
+    duties.record(promoted, found(outcome="resurfaced"))
+    assert duties.in_the_way(duty.model) == []
+
+
 # --- The candidate ---
 
 

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import duties, registry, shredding, store, tombstones, upkeep, vault
+from compliance import duties, letters, registry, shredding, store, tombstones, upkeep, vault
 from compliance.envelope import SealError
 from compliance.models import (
     AuditEvent,
@@ -20,7 +20,6 @@ from compliance.models import (
     DataKey,
     Decision,
     Duty,
-    ModelVersion,
     Outcome,
     Role,
     User,
@@ -29,7 +28,7 @@ from compliance.models import (
 from compliance.permissions import SYSTEM
 from compliance.statuses import Status
 from tests.compliance import factories
-from tests.compliance.duty_case import NOW, demo_version, open_duty, verified, version
+from tests.compliance.duty_case import NOW, in_force, open_duty, verified, version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,18 +98,11 @@ def test_files_that_a_crash_left_of_an_ended_duty_are_removed() -> None:
 
 
 def test_rolling_back_its_version_ends_a_duty() -> None:
-    former = demo_version()
-    case = verified(former)
-    candidate = ModelVersion.objects.get(state=VersionState.CANDIDATE)
-    ModelVersion.objects.filter(pk=former.pk).update(state=VersionState.FORMER)
-    ModelVersion.objects.filter(pk=candidate.pk).update(state=VersionState.CURRENT)
-    Case.objects.filter(pk=case.pk).update(status=Status.DOCUMENTATION, outcome=Outcome.FULFILLED)
-    with transaction.atomic():
-        duties.open_for(case)
+    case, current = in_force()
     duty = Duty.objects.get()
     steward = factories.actor(Role.STEWARD, case.organisation)
 
-    registry.roll_back(ModelVersion.objects.get(pk=candidate.pk), actor=steward)
+    registry.roll_back(current, actor=steward)
 
     assert _is_destroyed(duty)
     assert not Duty.objects.exists()
@@ -159,6 +151,7 @@ def test_duty_ends_by_hand_once_and_the_log_names_who_decided(
             "duty": duty.pk,
             "organisation": "bank",
             "reason": "later_request",
+            "via": "command",
         }
     ]
     with pytest.raises(CommandError, match="no open duty"):
@@ -215,11 +208,45 @@ def test_restored_backup_does_not_undo_an_objection() -> None:
     assert duty.ended_at is not None
     assert DataKey.objects.get(pk=duty.key_id).wrapped == ""
     assert _is_destroyed(duty)
-    assert _ends()[-1]["reason"] == f"tombstone, decided by legal {user.reference}"
+    assert _ends()[-1] == {
+        "actor": "system",
+        "duty": duty.pk,
+        "organisation": "bank",
+        "reason": "objection",
+        "via": "tombstone",
+        "decided_by": f"legal {user.reference}",
+    }
     # The case itself stands.
     case.refresh_from_db()
     assert case.shredded_at is None
     assert vault.key_of(case)
+
+
+def test_rollback_and_a_new_attempt_do_not_undo_an_objection() -> None:
+    case, current = in_force()
+    _end(case, _decider(case).username)
+    registry.roll_back(current, actor=factories.actor(Role.STEWARD, case.organisation))
+
+    Decision.objects.update(outcome="approved")
+    with transaction.atomic():
+        duties.open_for(case)
+
+    assert not Duty.objects.exists()
+    case.outcome = Outcome.FULFILLED
+    letter = letters.compose(case, {"targets": [], "not_tested": []})
+    assert not any("What we keep" in (block["heading"] or "") for block in letter["blocks"])
+
+
+def test_only_an_objection_keeps_a_new_attempt_from_opening_a_duty() -> None:
+    case, current = in_force()
+    _end(case, _decider(case).username, "damaged")
+    registry.roll_back(current, actor=factories.actor(Role.STEWARD, case.organisation))
+
+    Decision.objects.update(outcome="approved")
+    with transaction.atomic():
+        duties.open_for(case)
+
+    assert Duty.objects.get().reference == case.reference
 
 
 def test_duty_of_another_case_on_the_model_goes_on() -> None:

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.urls import reverse
 
 from compliance import duties
-from compliance.models import Case, Duty, ModelVersion, Role
+from compliance.models import AuditEvent, Case, Duty, ModelVersion, Role
 from tests.compliance import duty_case
 from tests.web import factories
 
@@ -75,6 +75,17 @@ def test_ending_asks_for_the_reason_and_says_what_it_means(client, case: Case) -
     assert f"Later versions are not asked for {case.reference} any more." in text
     assert "No open duty" in text
     assert Duty.objects.get().ended_at is not None
+    assert '"via":"page"' in AuditEvent.objects.get(action="duty.ended").leaf
+
+
+def test_ending_what_has_ended_is_told_and_is_no_success(client, case: Case) -> None:
+    url = reverse("legal:end_duty", args=[case.reference])
+    client.post(url, {"reason": "objection"}, follow=True)
+
+    text = client.post(url, {"reason": "objection"}, follow=True).content.decode()
+
+    assert "This case has no open duty." in text
+    assert "are not asked for" not in text
 
 
 def test_duties_of_another_organisation_are_not_there(client, case: Case) -> None:

@@ -38,9 +38,7 @@ class Command(BaseCommand):
             raise CommandError("There is no active account of this name or reference.")
         reason = DutyEnd(options["reason"])
         try:
-            ended = duties.end_by_hand(case, actor=staff(user), reason=reason)
+            ended = duties.end_by_hand(case, actor=staff(user), reason=reason, via="command")
         except (NotAllowed, KeyUnavailable) as refusal:
             raise CommandError(str(refusal)) from None
-        if not ended:
-            raise CommandError("This case has no open duty.")
         self.stdout.write("1 duty ended." if ended == 1 else f"{ended} duties ended.")
