@@ -20,7 +20,10 @@ from proofs.installations import POSTGRES, RABBITMQ, REDIS
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = "tests/compliance"
-CORE = ("jobs", "faults", "audit", "vault", "retention", "shredding", "serving", "step2_identity")
+CORE = (
+    *("jobs", "faults", "audit", "vault", "retention", "shredding", "serving", "step2_identity"),
+    *("duties_ended", "duties_locks"),
+)
 SET_UPS = {"redis": (REDIS, CORE), "rabbitmq": (RABBITMQ, ("jobs", "faults"))}
 
 
