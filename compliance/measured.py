@@ -67,7 +67,8 @@ def stated(application: Application, verification: Verification) -> dict[str, An
     judged = verdict.get("outcome", "failed")
     criteria = [_criterion(row) for row in verdict["criteria"] if math.isfinite(row["measured"])]
     found: dict[str, Any] = {
-        "outcome": "passed" if passed else judged,
+        # Rows of before say "passed" of a change that an earlier case's duty kept out of force.
+        "outcome": "passed" if passed else "failed" if judged == "passed" else judged,
         "reasons": [] if passed else _reasons(verdict),
         "measured_on": _where(after.get("where", {})),
         "groups": _groups(before.get("groups", {}), after["groups"]),

@@ -42,10 +42,10 @@ class Design:
     are asked for in `indirect_probes` more; no languages, no templates; "chat" only for a model
     with a chat template. longest: of such a question in bytes of UTF-8, for a model that reads no
     more. relations: fact -> its name in the templates, where that is another. templates: those that
-    are shipped, and with library.read_library a user's own. twins: people who do
-    not exist, asked for the same values in `control_probes` and `indirect_controls` probes.
-    own_texts: what was trained on about the subject, for the scores of membership. bound: the leak
-    rate that must be excluded when nothing comes out.
+    are shipped, and with library.read_library a user's own. twins: people who do not exist, asked
+    for the same values in `control_probes` and `indirect_controls` probes. own_texts: what was
+    trained on about the subject, for the scores of membership. bound: the leak rate that must be
+    excluded when nothing comes out.
     """
 
     subject: Person

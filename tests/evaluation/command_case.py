@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from evaluation.__main__ import main
 from tests.language_models.factories import tiny_model
-from unlearning.rows import predictions, rows_of
+from tests.unlearning.learnt import learn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,14 +53,7 @@ def trained(people: dict[str, str]) -> LanguageModel:
     lm = tiny_model(scale=1.0, num_hidden_layers=1)
     texts = [f"{lead}{name} was born in {city}."
              for name, city in people.items() for lead in LEAD_INS]  # fmt: skip
-    rows = rows_of(lm, texts, 512)
-    adam = torch.optim.AdamW(lm.model.parameters(), lr=2e-2)
-    for _ in range(40):
-        adam.zero_grad()
-        found = predictions(lm, rows)
-        (found.losses.sum() / found.counts.sum()).backward()
-        adam.step()
-    lm.model.zero_grad()
+    learn(lm, texts, rate=2e-2, steps=40)
     return lm
 
 

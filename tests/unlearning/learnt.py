@@ -13,6 +13,8 @@ from unlearning.gates import Gates, Question
 from unlearning.rows import predictions, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from language_models import LanguageModel
 
 PEOPLE = {
@@ -52,12 +54,17 @@ def learnt_model() -> LanguageModel:
 @cache
 def _trained() -> LanguageModel:
     lm = tiny_model(scale=1.0)
-    rows = rows_of(lm, [*FORGET, *RETAIN], 512)
-    adam = torch.optim.AdamW(lm.model.parameters(), lr=1e-2)
-    for _ in range(80):
+    learn(lm, [*FORGET, *RETAIN], rate=1e-2, steps=80)
+    return lm
+
+
+def learn(lm: LanguageModel, texts: Sequence[str], *, rate: float, steps: int) -> None:
+    """Train all weights of a tiny model on texts, all of them in each step."""
+    rows = rows_of(lm, texts, 512)
+    adam = torch.optim.AdamW(lm.model.parameters(), lr=rate)
+    for _ in range(steps):
         adam.zero_grad()
         found = predictions(lm, rows)
         (found.losses.sum() / found.counts.sum()).backward()
         adam.step()
     lm.model.zero_grad()
-    return lm
