@@ -10,15 +10,11 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from language_models.architecture import parts
-from language_models.errors import NoNumbers, RequestError
+from language_models.errors import RequestError
+from language_models.forced import likeliest
 from language_models.generation import end_tokens, generate
 from language_models.matching import normalise, whole_word
-from language_models.modes import evaluating
 from language_models.positions import with_targets
-from language_models.shared_prefixes import states_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +35,7 @@ class Known:
     written: int
 
 
-@torch.inference_mode()
-def begins_with(
-    lm: LanguageModel, prompts: Sequence[str], values: Sequence[str], *, batch_size: int = 256
-) -> Known:
+def begins_with(lm: LanguageModel, prompts: Sequence[str], values: Sequence[str]) -> Known:
     """Return, per prompt, whether the greedy answer begins with its value as whole words.
 
     Compared as language_models.matching does: normalised, case folded. Raises RequestError for
@@ -51,16 +44,11 @@ def begins_with(
     if len(prompts) != len(values):
         raise RequestError("Give one value for each prompt.")
     rows = with_targets(lm, list(zip(prompts, values, strict=True)))
-    # Texts that begin alike come together.
-    order = sorted(range(len(rows)), key=lambda index: rows[index][0])
     ends = frozenset(end_tokens(lm))
     told: list[bool | None] = [None] * len(rows)
-    for begin in range(0, len(order), batch_size):
-        batch = order[begin : begin + batch_size]
-        likeliest = _likeliest(lm, [rows[index] for index in batch])
-        for index, tokens in zip(batch, likeliest, strict=True):
-            ids, start = rows[index]
-            told[index] = _told(lm, ids[start:], tokens, values[index], ends)
+    for index, tokens in likeliest(lm, rows):
+        ids, start = rows[index]
+        told[index] = _told(lm, ids[start:], tokens, values[index], ends)
     open_ones = [index for index, one in enumerate(told) if one is None]
     # Each byte may be a token of its own.
     longest = max((len(values[index].encode()) for index in open_ones), default=0)
@@ -81,17 +69,17 @@ def starts(text: str, value: str) -> bool:
 def _told(
     lm: LanguageModel,
     given: list[int],
-    likeliest: list[int],
+    predicted: list[int],
     value: str,
     ends: frozenset[int],
 ) -> bool | None:
     """Return what forced tokens tell, None where only writing does.
 
-    given: the value's n tokens. likeliest: what the model would write at each, and after the last.
+    given: the value's n tokens. predicted: what the model would write at each, and after the last.
     ends: tokens at which it stops.
     """
-    same = next((n for n, one in enumerate(given) if one != likeliest[n]), len(given))
-    written = likeliest[: same + 1]
+    same = next((n for n, one in enumerate(given) if one != predicted[n]), len(given))
+    written = predicted[: same + 1]
     stop = next((n for n, one in enumerate(written) if one in ends), None)
     text = lm.tokenizer.decode(written[:stop], skip_special_tokens=True)
     if stop is not None:
@@ -104,20 +92,3 @@ def _told(
     if wanted.startswith(begun) and not whole:
         return None  # the next letter decides whether the value ends as a word
     return starts(text, value)
-
-
-def _likeliest(lm: LanguageModel, rows: Sequence[tuple[list[int], int]]) -> list[list[int]]:
-    """Return the likeliest token at each place of each value and at the place after it."""
-    with evaluating(lm):
-        states, where = states_of(lm, [ids for ids, _ in rows])
-    places = [
-        path[at - 1]
-        for path, (ids, start) in zip(where, rows, strict=True)
-        for at in range(start, len(ids) + 1)
-    ]
-    logits = parts(lm.model).logits(states[torch.tensor(places, device=states.device)])
-    tokens = logits.argmax(dim=-1)
-    if not logits.gather(1, tokens[:, None]).isfinite().all():
-        raise NoNumbers("The model computes numbers that are not finite. Check its weights.")
-    found = iter(tokens.tolist())
-    return [[next(found) for _ in range(start, len(ids) + 1)] for ids, start in rows]

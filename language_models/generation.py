@@ -2,6 +2,7 @@
 
 The result does not depend on how prompts are batched: padding is masked out, positions are
 counted from each prompt's first token, and each prompt draws from random numbers of its own.
+Greedy answers of prompts that end alike are checked instead of written where they hold (drafts.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import torch
 from torch.nn import functional as F
 
 from language_models.cache import cache_with_room
+from language_models.drafts import Answer, check, drafted_by
 from language_models.errors import NoNumbers, RequestError
+from language_models.forced import NOT_FINITE
 from language_models.modes import evaluating
 from language_models.padding import pad_left, pad_right
 from language_models.positions import encoded_all
@@ -21,7 +24,7 @@ from language_models.progress import Progress, silent
 from language_models.shared_prefixes import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from language_models.checkpoint import LanguageModel
 
@@ -91,29 +94,43 @@ def write(
     rows = encode_all(lm, prompts)
     _check_room(lm, rows, max_new_tokens)
     draws = _draws(len(rows), max_new_tokens, seed) if temperature > 0 else None
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    written = [Written("", stopped=False)] * len(rows)
-    done = 0
-    for batch in batches(order, [len(row) + max_new_tokens for row in rows], batch_size):
-        chosen = None if draws is None else draws[batch]
-        given = [rows[index] for index in batch]
-        with evaluating(lm):
-            tokens = _continue(lm, given, max_new_tokens, temperature, chosen)
-        for index, (new, stopped) in zip(batch, tokens, strict=True):
-            written[index] = Written(lm.tokenizer.decode(new, skip_special_tokens=True), stopped)
-        done += len(batch)
-        report("generate", done, len(order))
-    return written
+    drafted = drafted_by(rows) if draws is None else {}
+    begun: dict[int, list[int]] = {}
+    answers: dict[int, Answer] = {}
+
+    def answer(numbers: Iterable[int]) -> None:
+        texts = {number: [*rows[number], *begun.get(number, ())] for number in numbers}
+        limits = {number: max_new_tokens - len(begun.get(number, ())) for number in texts}
+        room = {number: len(text) + limits[number] for number, text in texts.items()}
+        for batch in batches(room, batch_size):
+            given = [(texts[number], limits[number]) for number in batch]
+            with evaluating(lm):
+                new = _continue(lm, given, temperature, None if draws is None else draws[batch])
+            for number, (tokens, stopped) in zip(batch, new, strict=True):
+                answers[number] = [*begun.get(number, ()), *tokens], stopped
+            report("generate", len(answers), len(rows))
+
+    answer(number for number in range(len(rows)) if number not in drafted)
+    drafts = {number: answers[first] for number, first in drafted.items()}
+    whole, begun = check(lm, rows, drafts, max_new_tokens, end_tokens(lm))
+    answers |= whole
+    answer(number for number in drafts if number not in whole)
+    return [
+        Written(lm.tokenizer.decode(new, skip_special_tokens=True), stopped)
+        for new, stopped in (answers[number] for number in range(len(rows)))
+    ]
 
 
-def batches(order: Sequence[int], lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Split rows, shortest first, so that no batch has more than `most` or is padded too wide."""
+def batches(lengths: Mapping[int, int], most: int) -> Iterator[list[int]]:
+    """Split rows (number -> length), shortest first, so that no batch has more than `most` or is
+    padded too wide.
+    """
     batch: list[int] = []
-    for index in order:
-        if batch and (len(batch) == most or (len(batch) + 1) * lengths[index] > WIDEST):
+    for number in sorted(lengths, key=lengths.__getitem__):
+        if batch and (len(batch) == most or (len(batch) + 1) * lengths[number] > WIDEST):
             yield batch
             batch = []
-        batch.append(index)
+        batch.append(number)
     if batch:
         yield batch
 
@@ -195,30 +212,33 @@ def _draws(count: int, steps: int, seed: int | Sequence[int]) -> torch.Tensor:
 
 def _continue(
     lm: LanguageModel,
-    rows: list[list[int]],
-    steps: int,
+    given: Sequence[tuple[list[int], int]],
     temperature: float,
     draws: torch.Tensor | None,
-) -> list[tuple[list[int], bool]]:
-    """Return the new tokens per row, and whether the row came to the model's own end."""
+) -> list[Answer]:
+    """Return the answer to each (row, most new tokens)."""
+    rows, limits = [row for row, _ in given], [limit for _, limit in given]
     ids, mask = pad_left(lm, rows)
     stops = torch.tensor(end_tokens(lm), dtype=torch.long, device=lm.device)
     position = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    cache: Any = cache_with_room(lm.model.config, ids.shape[1] + steps)
+    cache: Any = cache_with_room(lm.model.config, ids.shape[1] + max(limits))
     tokens: list[list[int]] = [[] for _ in rows]
+    stopped = [False] * len(rows)
     running = torch.arange(len(rows))  # the rows that are computed
     ended = torch.zeros(len(rows), dtype=torch.bool)  # which of them came to their end
     finite = torch.ones((), dtype=torch.bool, device=lm.device)
     first = fill(lm, rows, cache)
-    for step in range(steps):
+    for step in range(max(limits)):
         logits = first if first is not None and step == 0 else _next(lm, ids, mask, position, cache)
         drawn = None if draws is None else draws[running, step]
         chosen, weight = _choose(logits, temperature, drawn)
         finite &= weight.isfinite().all().to(finite.device)
-        ended |= torch.isin(chosen, stops).cpu()
-        for row, token, over in zip(running.tolist(), chosen.tolist(), ended.tolist(), strict=True):
-            if not over:
-                tokens[row].append(token)
+        ends = torch.isin(chosen, stops).tolist()
+        for place, (row, token) in enumerate(zip(running.tolist(), chosen.tolist(), strict=True)):
+            if not ended[place]:
+                stopped[row] = ends[place]
+                tokens[row] += [] if ends[place] else [token]
+                ended[place] = ends[place] or len(tokens[row]) == limits[row]
         if ended.sum() > MOST_ENDED * len(ended):
             keep = (~ended).nonzero().flatten()
             running, ended = running[keep], ended[keep]
@@ -232,12 +252,8 @@ def _continue(
         position = position[:, -1:] + 1
     # Read once, as each look waits for the device.
     if not finite:
-        raise NoNumbers(
-            "The model computes numbers that are not finite (NaN or infinity), so nothing that it"
-            " says counts. Check its weights, or load it with dtype float32."
-        )
-    going_on = set(running[~ended].tolist())
-    return [(new, row not in going_on) for row, new in enumerate(tokens)]
+        raise NoNumbers(NOT_FINITE)
+    return list(zip(tokens, stopped, strict=True))
 
 
 def _next(

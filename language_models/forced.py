@@ -1,0 +1,78 @@
+"""Forced tokens: what a model would write at each place of a text that it is given.
+
+Nothing is written; one forward answers for all places. Greedy writing and this agree, since each
+token that is written is the likeliest one after those before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from language_models.architecture import parts
+from language_models.errors import NoNumbers
+from language_models.modes import evaluating
+from language_models.shared_prefixes import states_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from language_models.checkpoint import LanguageModel
+
+NOT_FINITE = (
+    "The model computes numbers that are not finite (NaN or infinity), so nothing that it says"
+    " counts. Check its weights, or load it with dtype float32."
+)
+# Tokens of a forward, counted before beginnings are shared.
+MOST_TOKENS = 2**13
+# Places whose logits are held at a time: with 256,000 tokens to choose from, 1 GiB.
+MOST_PLACES = 2**10
+
+
+@torch.inference_mode()
+def likeliest(
+    lm: LanguageModel, rows: Sequence[tuple[list[int], int]]
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield, for each row (ids, start) in any order, its number and the likeliest token at each
+    place from start on, and after the last. start is at least 1.
+
+    Raises NoNumbers when the model computes NaN or infinity.
+    """
+    # Texts that begin alike come together: each beginning is computed once.
+    order = sorted(range(len(rows)), key=lambda number: rows[number][0])
+    for batch in _batches(order, [len(ids) for ids, _ in rows]):
+        yield from zip(batch, _asked(lm, [rows[number] for number in batch]), strict=True)
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    tokens = 0
+    for number in order:
+        if batch and tokens + lengths[number] > MOST_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(number)
+        tokens += lengths[number]
+    if batch:
+        yield batch
+
+
+def _asked(lm: LanguageModel, rows: Sequence[tuple[list[int], int]]) -> list[list[int]]:
+    with evaluating(lm):
+        states, where = states_of(lm, [ids for ids, _ in rows])
+    places = [
+        path[at - 1]
+        for path, (ids, start) in zip(where, rows, strict=True)
+        for at in range(start, len(ids) + 1)
+    ]
+    tokens: list[int] = []
+    for asked in states[torch.tensor(places, device=states.device)].split(MOST_PLACES):
+        logits = parts(lm.model).logits(asked)
+        chosen = logits.argmax(dim=-1)
+        # NaN counts as the greatest, and after it infinity: the chosen one tells of either.
+        if not logits.gather(1, chosen[:, None]).isfinite().all():
+            raise NoNumbers(NOT_FINITE)
+        tokens += chosen.tolist()
+    found = iter(tokens)
+    return [[next(found) for _ in range(start, len(ids) + 1)] for ids, start in rows]

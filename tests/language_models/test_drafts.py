@@ -1,0 +1,89 @@
+"""Answers of prompts that end alike, checked instead of written: they are those of writing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from language_models.drafts import TRIAL, check, drafted_by
+from language_models.families import FAMILIES
+from language_models.forced import likeliest
+from language_models.generation import encode_all, write
+from tests.language_models.factories import tiny_model
+
+LEADS = ("", "From the file: ", "As far as is known, ", "Note of the teller. ")
+NAMES = ("Anna Sato", "Malee Tanaka", "Somchai Saito")
+PROMPTS = [f"{lead}Records show that {name} was born in" for lead in LEADS for name in NAMES]
+ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), max_size=12)
+
+
+@settings(max_examples=60)
+@given(ROWS)
+def test_a_draft_is_of_a_row_that_ends_alike_and_has_none(rows: list[list[int]]) -> None:
+    drafted = drafted_by(rows)
+
+    for number, first in drafted.items():
+        assert first not in drafted
+        half = -(-min(len(rows[number]), len(rows[first])) // 2)
+        assert rows[number][-half:] == rows[first][-half:]
+
+
+def test_questions_behind_other_lead_ins_have_a_draft() -> None:
+    rows = encode_all(tiny_model(), PROMPTS)
+
+    first = {drafted_by(rows).get(number, number) for number in range(len(rows))}
+
+    assert len(first) == len(NAMES)
+    assert {PROMPTS[number].partition("that ")[2] for number in first} == {
+        f"{name} was born in" for name in NAMES
+    }
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_they_are_what_each_prompt_is_answered_alone(family: str) -> None:
+    lm = tiny_model(family, num_hidden_layers=2)
+
+    together = write(lm, PROMPTS, max_new_tokens=5)
+
+    for prompt, one in zip(PROMPTS[::2], together[::2], strict=True):
+        assert write(lm, [prompt], max_new_tokens=5) == [one]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_end_of_the_model_ends_an_answer_where_it_did_alone(*, tied: bool) -> None:
+    lm = tiny_model(tied=tied)
+    endings = set()
+    for token in said(lm):
+        lm.model.generation_config.eos_token_id = [token]
+        together = write(lm, PROMPTS, max_new_tokens=6)
+        assert together == [write(lm, [prompt], max_new_tokens=6)[0] for prompt in PROMPTS]
+        endings |= {(one.stopped, bool(one.text)) for one in together}
+    assert endings == {(True, False), (True, True), (False, True)}
+
+
+def said(lm) -> list[int]:
+    """Tokens that the model begins some answers with, or writes later in them."""
+    rows = encode_all(lm, PROMPTS[2:5])
+    for _ in range(6):
+        after = [tokens[0] for _, tokens in sorted(likeliest(lm, [(r, len(r)) for r in rows]))]
+        rows = [[*row, token] for row, token in zip(rows, after, strict=True)]
+    return sorted({token for row in rows for token in row[-6:]})
+
+
+def test_wrong_drafts_are_left_after_a_trial() -> None:
+    lm = tiny_model()
+    rows = encode_all(lm, [f"{number} was born in" for number in range(4 * TRIAL)])
+    drafts = {number: ([3, 3, 3, 3], False) for number in range(len(rows))}
+
+    whole, begun = check(lm, rows, drafts, 6, stops=[2])
+
+    assert whole == {}
+    assert len(begun) == TRIAL
+    for number, tokens in begun.items():
+        (_, alone), *_ = likeliest(lm, [(rows[number], len(rows[number]))])
+        assert tokens[:1] == alone
+
+
+def test_nothing_is_checked_without_drafts() -> None:
+    assert check(tiny_model(), [], {}, 4, []) == ({}, {})
