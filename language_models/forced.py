@@ -67,7 +67,7 @@ def _asked(lm: LanguageModel, rows: Sequence[tuple[list[int], int]]) -> list[lis
         for at in range(start, len(ids) + 1)
     ]
     tokens: list[int] = []
-    for asked in states[torch.tensor(places, device=states.device)].split(MOST_PLACES):
+    for asked in torch.split(states[torch.tensor(places, device=states.device)], MOST_PLACES):
         logits = parts(lm.model).logits(asked)
         chosen = logits.argmax(dim=-1)
         # NaN counts as the greatest, and after it infinity: the chosen one tells of either.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,21 +33,22 @@ FONTS = Path(__file__).parent / "fonts"
 SCHEME = "lethe-font:"
 
 # family, weight, file; each script has a family of its own so that the order of the fallback is
-# the order of the font-family lists in style.css and not a choice of the system.
+# the order of the font-family lists in style.css and not a choice of the system. TrueType: web
+# fonts would be unpacked anew for each document, which takes as long as to set half a report.
 FACES = (
-    ("Lethe Latin", 400, "noto-sans-latin-400-normal.woff2"),
-    ("Lethe Latin", 700, "noto-sans-latin-700-normal.woff2"),
-    ("Lethe Latin Extended", 400, "noto-sans-latin-ext-400-normal.woff2"),
-    ("Lethe Latin Extended", 700, "noto-sans-latin-ext-700-normal.woff2"),
-    ("Lethe Greek", 400, "noto-sans-greek-400-normal.woff2"),
-    ("Lethe Greek", 700, "noto-sans-greek-700-normal.woff2"),
-    ("Lethe Thai", 400, "noto-sans-thai-thai-400-normal.woff2"),
-    ("Lethe Thai", 700, "noto-sans-thai-thai-700-normal.woff2"),
-    ("Lethe Lao", 400, "noto-sans-lao-lao-400-normal.woff2"),
-    ("Lethe Lao", 700, "noto-sans-lao-lao-700-normal.woff2"),
-    ("Lethe Serif", 600, "source-serif-4-latin-600-normal.woff2"),
-    ("Lethe Serif Extended", 600, "source-serif-4-latin-ext-600-normal.woff2"),
-    ("Lethe Mono", 400, "noto-sans-mono-latin-400-normal.woff2"),
+    ("Lethe Latin", 400, "noto-sans-latin-400-normal.ttf"),
+    ("Lethe Latin", 700, "noto-sans-latin-700-normal.ttf"),
+    ("Lethe Latin Extended", 400, "noto-sans-latin-ext-400-normal.ttf"),
+    ("Lethe Latin Extended", 700, "noto-sans-latin-ext-700-normal.ttf"),
+    ("Lethe Greek", 400, "noto-sans-greek-400-normal.ttf"),
+    ("Lethe Greek", 700, "noto-sans-greek-700-normal.ttf"),
+    ("Lethe Thai", 400, "noto-sans-thai-thai-400-normal.ttf"),
+    ("Lethe Thai", 700, "noto-sans-thai-thai-700-normal.ttf"),
+    ("Lethe Lao", 400, "noto-sans-lao-lao-400-normal.ttf"),
+    ("Lethe Lao", 700, "noto-sans-lao-lao-700-normal.ttf"),
+    ("Lethe Serif", 600, "source-serif-4-latin-600-normal.ttf"),
+    ("Lethe Serif Extended", 600, "source-serif-4-latin-ext-600-normal.ttf"),
+    ("Lethe Mono", 400, "noto-sans-mono-latin-400-normal.ttf"),
 )
 
 
@@ -59,7 +61,7 @@ class PackagedFonts(URLFetcher):  # type: ignore[misc]
         name = url.removeprefix(SCHEME)
         if not url.startswith(SCHEME) or name not in {face[2] for face in FACES}:
             raise ValueError("only packaged fonts can be loaded")
-        return URLFetcherResponse(url, (FONTS / name).read_bytes(), {"Content-Type": "font/woff2"})
+        return URLFetcherResponse(url, (FONTS / name).read_bytes(), {"Content-Type": "font/ttf"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class Attached:
 
 def page(template: str, **values: object) -> str:
     """Return the HTML of a packaged template; every value is escaped and cleaned."""
+    return typography.set_scripts(_templates().get_template(template).render(**values))
+
+
+@cache
+def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -92,7 +99,7 @@ def page(template: str, **values: object) -> str:
         words=typography.words,
         by_length=typography.by_length,
     )
-    return typography.set_scripts(environment.get_template(template).render(**values))
+    return environment
 
 
 def log_proof(text: str, made_at: datetime) -> Attached:
@@ -144,7 +151,9 @@ def to_pdf(html: str, stylesheet: str, attached: Sequence[Attached]) -> bytes:
 
 
 def _font_faces() -> str:
-    rule = '@font-face {{ font-family: "{}"; font-weight: {}; src: url("{}{}") format("woff2") }}\n'
+    rule = (
+        '@font-face {{ font-family: "{}"; font-weight: {}; src: url("{}{}") format("truetype") }}\n'
+    )
     return "".join(rule.format(family, weight, SCHEME, name) for family, weight, name in FACES)
 
 
