@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from language_models.errors import RequestError
@@ -46,9 +47,14 @@ def begins_with(lm: LanguageModel, prompts: Sequence[str], values: Sequence[str]
     rows = with_targets(lm, list(zip(prompts, values, strict=True)))
     ends = frozenset(end_tokens(lm))
     told: list[bool | None] = [None] * len(rows)
+
+    @cache  # one value is asked for in many wordings
+    def tell(given: tuple[int, ...], predicted: tuple[int, ...], value: str) -> bool | None:
+        return _told(lm, given, predicted, value, ends)
+
     for index, tokens in likeliest(lm, rows):
         ids, start = rows[index]
-        told[index] = _told(lm, ids[start:], tokens, values[index], ends)
+        told[index] = tell(tuple(ids[start:]), tuple(tokens), values[index])
     open_ones = [index for index, one in enumerate(told) if one is None]
     # Each byte may be a token of its own.
     longest = max((len(values[index].encode()) for index in open_ones), default=0)
@@ -68,8 +74,8 @@ def starts(text: str, value: str) -> bool:
 
 def _told(
     lm: LanguageModel,
-    given: list[int],
-    predicted: list[int],
+    given: Sequence[int],
+    predicted: Sequence[int],
     value: str,
     ends: frozenset[int],
 ) -> bool | None:
