@@ -9,19 +9,17 @@ and children as well. Before it reads its request it gives up the network and ta
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import IO, Any
 
 from django.conf import settings
 
+from . import forks
 from .confinement import resident
 
 ENGINE = "compliance.engine"
@@ -75,6 +73,11 @@ def memory_limit() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 10 * 9
 
 
+def prepare() -> forks.ForkServer:
+    """Let the heavy libraries be loaded for the steps to come."""
+    return forks.server(_environment(), settings.BASE_DIR)
+
+
 def run(request: dict[str, Any], beat: Beat) -> dict[str, Any]:
     """The step's result.
 
@@ -83,32 +86,22 @@ def run(request: dict[str, Any], beat: Beat) -> dict[str, Any]:
     with the child's own words or when it passed a limit, StepCrashed when it died, StepHindered
     when the machine could not do it now.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", ENGINE, str(os.getpid()), str(memory_limit())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-        cwd=settings.BASE_DIR,
-        start_new_session=True,
-    )
     try:
+        process = prepare().start(ENGINE, memory_limit())
+    except BrokenPipeError:
+        raise StepCrashed("The step's process could not be started.") from None
+    try:
+        while not process.began(POLL_SECONDS):
+            if not beat(None):
+                raise StepStopped
         return _listen(process, request, beat)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        process.end()
 
 
-def _listen(
-    process: subprocess.Popen[bytes], request: dict[str, Any], beat: Beat
-) -> dict[str, Any]:
-    if process.stdin is None or process.stdout is None:
-        raise StepCrashed("The step's process has no pipes.")
+def _listen(process: forks.Forked, request: dict[str, Any], beat: Beat) -> dict[str, Any]:
+    if process.pid is None:
+        raise StepCrashed(f"The step's process ended early ({_how(process)}).")
     watch = _Limits(process.pid)
     unsent = memoryview(json.dumps(request).encode())
     lines = _Lines()
@@ -214,7 +207,7 @@ def _read(lines: list[bytes]) -> tuple[Progress | None, dict[str, Any] | None]:
     return progress, None
 
 
-def _how(process: subprocess.Popen) -> str:
+def _how(process: forks.Forked) -> str:
     code = process.wait()
     if code < 0:
         name = signal.Signals(-code).name

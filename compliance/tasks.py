@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from celery import shared_task
-from celery.signals import worker_ready
+from celery.signals import worker_process_init, worker_ready
 
-from . import jobs, upkeep
+from . import child, jobs, upkeep
 from .faults import hindrance
 from .traces import where
 
@@ -55,3 +55,9 @@ def take_up_what_waits(**_: object) -> None:
     """A worker that starts takes up what an earlier one left."""
     keep_up.delay()
     sweep()
+
+
+@worker_process_init.connect
+def load_libraries(**_: object) -> None:
+    """While the first job is still to come."""
+    child.prepare()

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 import django
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
+
+    from compliance.forks import Forked
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -199,8 +200,8 @@ def _wrap_child(points: Points) -> None:
         points.act("result of the child received")
         return result
 
-    def listen(process: subprocess.Popen[bytes], *arguments: Any) -> Any:
-        points.child = process.pid
+    def listen(process: Forked, *arguments: Any) -> Any:
+        points.child = process.pid or 0
         points.act("child started")
         points.of_child("started")
         return real_listen(process, *arguments)

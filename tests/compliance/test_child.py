@@ -8,17 +8,32 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
 
-from compliance import child, confinement, machine
+from compliance import child, confinement, forks, machine
+from tests.compliance.engines import long
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GIB = 2**30
 
 
 def _ask(name: str, beat=lambda progress: True) -> dict:
     return child.run({"operation": "find", "person": {"name": name}}, beat)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bare_server() -> Iterator[None]:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(forks, "SERVER", "tests.compliance.engines.bare_server")
+    forks.stop()
+    yield
+    patch.undo()
+    forks.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +93,8 @@ def test_child_dies_with_its_worker() -> None:
     code = (
         "import os, sys, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'\n"
         "django.setup()\n"
-        "from compliance import child\n"
+        "from compliance import child, forks\n"
+        "forks.SERVER = 'tests.compliance.engines.bare_server'\n"
         "child.ENGINE = 'proofs.poison_engine'\n"
         "say = lambda p: print(p[0], flush=True) or True if p else True\n"
         "child.run({'operation': 'find', 'person': {'name': 'Outliving Child'}}, say)\n"
@@ -91,9 +107,13 @@ def test_child_dies_with_its_worker() -> None:
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     worker.stdout.close()
+    _gone(step)
+
+
+def _gone(process: int) -> None:
     deadline = time.monotonic() + 5
-    while _alive(step):
-        assert time.monotonic() < deadline, "the child outlived its worker"
+    while _alive(process):
+        assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.05)
 
 
@@ -131,12 +151,10 @@ def test_hindrances_are_the_machines_and_nothing_else() -> None:
 
 
 def test_child_that_does_not_read_meets_its_time_limit_and_the_parent_beats(
-    monkeypatch, settings, tmp_path: Path
+    monkeypatch, settings
 ) -> None:
-    (tmp_path / "stuck.py").write_text("import time\ntime.sleep(30)\n")
-    settings.BASE_DIR = tmp_path
     settings.JOB_TIME_LIMIT_SECONDS = 2
-    monkeypatch.setattr(child, "ENGINE", "stuck")
+    monkeypatch.setattr(child, "ENGINE", "tests.compliance.engines.stuck")
     beats = []
     begun = time.monotonic()
     with pytest.raises(child.StepFailed, match="time limit"):
@@ -145,16 +163,65 @@ def test_child_that_does_not_read_meets_its_time_limit_and_the_parent_beats(
     assert len(beats) > 3
 
 
-def test_long_answer_is_read_in_a_time_that_grows_with_its_length(
-    monkeypatch, settings, tmp_path: Path
-) -> None:
-    size = 60_000_000
-    (tmp_path / "long.py").write_text(
-        "import json, sys\nsys.stdin.read()\n"
-        f"print(json.dumps({{'result': {{'r': 'x' * {size}}}}}))\n"
-    )
-    settings.BASE_DIR = tmp_path
-    monkeypatch.setattr(child, "ENGINE", "long")
+def test_long_answer_is_read_in_a_time_that_grows_with_its_length(monkeypatch) -> None:
+    monkeypatch.setattr(child, "ENGINE", "tests.compliance.engines.long")
     begun = time.monotonic()
-    assert len(child.run({}, lambda _progress: True)["r"]) == size
+    assert len(child.run({}, lambda _progress: True)["r"]) == long.SIZE
     assert time.monotonic() - begun < 10
+
+
+def test_steps_are_forked_from_one_server_and_a_new_one_follows_a_dead_one() -> None:
+    _ask("Calling Out")
+    (server,) = forks._servers
+    _ask("Calling Out")
+    assert forks._servers == [server]
+
+    server.process.kill()
+    server.process.wait()
+    _ask("Calling Out")
+    assert forks._servers != [server]
+
+
+def test_a_server_that_dies_at_work_takes_its_child_with_it() -> None:
+    def end_it(progress: child.Progress | None) -> bool:
+        if progress is not None:
+            children.append(int(progress[0]))
+            forks._servers[0].process.kill()
+        return True
+
+    children: list[int] = []
+    with pytest.raises(child.StepCrashed, match="SIGKILL"):
+        _ask("Outliving Child", end_it)
+    _gone(children[0])
+
+
+def test_a_step_that_is_stopped_before_its_child_began_begins_nothing() -> None:
+    forks.stop()
+    beats = []
+
+    with pytest.raises(child.StepStopped):
+        _ask("Hanging Forever", lambda _progress: bool(beats.append(1)))
+
+    # The server still loads; what it is asked next is answered.
+    assert beats == [1]
+    assert _ask("Calling Out") == {"models": [], "datasets": []}
+
+
+def test_children_see_no_secret_and_share_no_group() -> None:
+    _ask("Calling Out")
+    (server,) = forks._servers
+    environment = Path(f"/proc/{server.process.pid}/environ").read_bytes()
+    assert b"LETHE_SECRET_KEY" not in environment
+    assert b"DATABASE_URL" not in environment
+    assert os.getpgid(server.process.pid) != os.getpgid(0)
+
+
+def test_the_server_has_one_thread_so_that_to_fork_is_safe(monkeypatch) -> None:
+    forks.stop()
+    monkeypatch.setattr(forks, "SERVER", "compliance.fork_server")
+    _ask("Calling Out")
+    (server,) = forks._servers
+    mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "libtorch" in mapped
+    assert "libpango" in mapped
+    assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
