@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 
 from . import registry
-from .models import Organisation, Role, User
+from .models import Dataset, LanguageModel, Organisation, Role, User
 from .permissions import SYSTEM
 
 if TYPE_CHECKING:
@@ -45,10 +45,17 @@ def demo_folder() -> Path:
     return settings.BASE_DIR / "demo"
 
 
-@transaction.atomic
 def prepare_office() -> Office:
     """Make what is missing of the office. Existing accounts keep their passwords."""
-    organisation, created = Organisation.objects.get_or_create(
+    organisation, passwords = _accounts()
+    if not LanguageModel.objects.filter(organisation=organisation).exists():
+        _register(organisation)
+    return Office(organisation, passwords)
+
+
+@transaction.atomic
+def _accounts() -> tuple[Organisation, dict[str, str]]:
+    organisation, _ = Organisation.objects.get_or_create(
         slug=SLUG,
         defaults={
             "name": BANK,
@@ -64,21 +71,22 @@ def prepare_office() -> Office:
             User.objects.create_user(
                 name, password=passwords[name], role=role, organisation=organisation
             )
-    if created:
-        _register(organisation)
-    return Office(organisation, passwords)
+    return organisation, passwords
 
 
 def _register(organisation: Organisation) -> None:
     from demo.corpus import as_jsonl, records
 
-    dataset = registry.register_dataset(
-        organisation,
-        name="Customer notes",
-        records=as_jsonl(records()).encode(),
-        actor=SYSTEM,
-        description="Notes of the bank about its customers, and facts of its world",
-    )
+    dataset = Dataset.objects.filter(organisation=organisation).first()
+    if dataset is None:
+        version = registry.register_dataset(
+            organisation,
+            name="Customer notes",
+            records=as_jsonl(records()).encode(),
+            actor=SYSTEM,
+            description="Notes of the bank about its customers, and facts of its world",
+        )
+        dataset = version.dataset
     registry.register_model(
         organisation,
         name="Branch assistant",
@@ -87,5 +95,5 @@ def _register(organisation: Organisation) -> None:
         actor=SYSTEM,
         description="Answers questions of the branches; trained on the customer notes",
         training_ours=True,
-        dataset=dataset.dataset,
+        dataset=dataset,
     )

@@ -69,23 +69,27 @@ class OnFile:
 # --- Register ---
 
 
-@transaction.atomic
 def register_dataset(
     organisation: Organisation, *, name: str, records: bytes, actor: Actor, description: str = ""
 ) -> DatasetVersion:
     """Keep a JSONL dataset keyed by subject as the first version. Raises RegistrationError."""
+    # Before the transaction, which a database ends when it stands idle for long.
     lines = [line for line in records.decode().split("\n") if line]
     for number, line in enumerate(lines, 1):
         _check_record(line, number)
-    dataset = Dataset.objects.create(organisation=organisation, name=name, description=description)
-    version = DatasetVersion.objects.create(
-        dataset=dataset,
-        digest=store.put_dataset(records),
-        records=len(lines),
-        state=VersionState.CURRENT,
-        created_at=timezone.now(),
-    )
-    audit.record("dataset.registered", actor=actor, digest=version.digest, records=len(lines))
+    with transaction.atomic():
+        digest = store.put_dataset(records)
+        dataset = Dataset.objects.create(
+            organisation=organisation, name=name, description=description
+        )
+        version = DatasetVersion.objects.create(
+            dataset=dataset,
+            digest=digest,
+            records=len(lines),
+            state=VersionState.CURRENT,
+            created_at=timezone.now(),
+        )
+        audit.record("dataset.registered", actor=actor, digest=digest, records=len(lines))
     return version
 
 
@@ -101,7 +105,6 @@ def _check_record(line: str, number: int) -> None:
         )
 
 
-@transaction.atomic
 def register_model(
     organisation: Organisation,
     *,
@@ -117,6 +120,28 @@ def register_model(
 
     Raises RegistrationError for anything but a safetensors checkpoint of a supported family.
     """
+    # To read and copy a large model takes longer than a database lets a transaction stand idle.
+    digest, family = _brought(folder)
+    with transaction.atomic():
+        model = LanguageModel.objects.create(
+            organisation=organisation,
+            name=name,
+            description=description,
+            family=family,
+            training_ours=training_ours,
+            dataset=dataset,
+            wordings=store.put_json(wordings, vault.house_key()),
+        )
+        version = ModelVersion.objects.create(
+            model=model, digest=digest, state=VersionState.CURRENT, created_at=timezone.now()
+        )
+        audit.record("model.registered", actor=actor, digest=digest, family=family)
+        transaction.on_commit(lambda: serving.follow(model))
+    return version
+
+
+def _brought(folder: Path) -> tuple[str, str]:
+    """Copy a checkpoint into the store; returns its digest and its model's family."""
     from language_models.checkpoint import open_checkpoint
     from language_models.errors import LetheError
 
@@ -132,24 +157,7 @@ def register_model(
         shutil.copyfile(folder / file, work / file)
     (work / "manifest.json").write_text(json.dumps({"files": checkpoint.manifest}, indent=1))
     store.adopt_model(work, checkpoint.digest)
-    model = LanguageModel.objects.create(
-        organisation=organisation,
-        name=name,
-        description=description,
-        family=config["model_type"],
-        training_ours=training_ours,
-        dataset=dataset,
-        wordings=store.put_json(wordings, vault.house_key()),
-    )
-    version = ModelVersion.objects.create(
-        model=model,
-        digest=checkpoint.digest,
-        state=VersionState.CURRENT,
-        created_at=timezone.now(),
-    )
-    audit.record("model.registered", actor=actor, digest=version.digest, family=model.family)
-    transaction.on_commit(lambda: serving.follow(model))
-    return version
+    return checkpoint.digest, config["model_type"]
 
 
 # --- Look up ---

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from compliance import jobs, registry, store
@@ -77,6 +77,21 @@ def test_unsupported_architecture_is_refused_with_those_that_work(tmp_path: Path
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(registry.RegistrationError, match="llama"):
         _register(folder)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_model_is_copied_before_the_transaction(tmp_path: Path, monkeypatch) -> None:
+    """PostgreSQL ends a session that stands idle in a transaction for ten seconds."""
+    adopt, inside = registry.store.adopt_model, []
+
+    def watched(folder: Path, digest: str) -> Path:
+        inside.append(connection.in_atomic_block)
+        return adopt(folder, digest)
+
+    monkeypatch.setattr(registry.store, "adopt_model", watched)
+    _register(_copy(tmp_path))
+
+    assert inside == [False]
 
 
 @pytest.mark.parametrize("line", ["no json", "[]", '{"id": "n-1"}'])
