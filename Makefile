@@ -3,7 +3,7 @@ PYTHON ?= python3
 VAR = $(or $(LETHE_VAR),var)
 RUN = .venv/bin/python
 
-.PHONY: demo serve test proofs bench lint train install install-test
+.PHONY: demo serve test test-fast proofs bench lint train install install-test
 
 # Three requests by three fictional people, from intake to signed report, on the real demo model.
 # Runs in a folder of its own, which each run makes anew.
@@ -19,6 +19,10 @@ serve: install
 # The whole test suite: style, types, tests. Warnings are errors.
 test: install-test lint
 	@$(RUN) -m pytest -n 2 --dist loadgroup -q
+
+# The same without the whole stories and benches: for every change.
+test-fast: install-test lint
+	@$(RUN) -m pytest -n 2 --dist loadgroup -q -m "not slow"
 
 # The slow proofs of the trust core, one after the other (hours); figures in var/proofs.
 PROOFS = log_mutations append poison promotion canaries zombies brokers intake postgres crash disk

@@ -89,6 +89,7 @@ def _text(case: Case, kind: str) -> str:
     return " ".join(" ".join(page.extract_text() for page in pages).split())
 
 
+@pytest.mark.slow
 def test_three_requests_from_intake_to_signed_report(settings, tmp_path: Path) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     settings.EMAIL_FILE_PATH = str(settings.MAIL_DIR)

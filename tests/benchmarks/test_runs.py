@@ -36,6 +36,7 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("heavy")
 def test_ours_edits_times_and_answers(tmp_path: Path) -> None:
     made = [{**fact, "ask": [ask["prompt"] for ask in asks(fact)]} for fact in facts(2)]
@@ -56,6 +57,7 @@ def test_ours_edits_times_and_answers(tmp_path: Path) -> None:
     assert found["edits_per_second"] == pytest.approx(2 / sum(found["seconds"]))
 
 
+@pytest.mark.slow
 def test_gpu_bench_runs_small_on_any_machine() -> None:
     found = gpu_editing.measure(tiny=True, device="cpu")
 

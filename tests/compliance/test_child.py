@@ -216,6 +216,7 @@ def test_children_see_no_secret_and_share_no_group() -> None:
     assert os.getpgid(server.process.pid) != os.getpgid(0)
 
 
+@pytest.mark.slow
 def test_the_server_has_one_thread_so_that_to_fork_is_safe(monkeypatch) -> None:
     forks.stop()
     monkeypatch.setattr(forks, "SERVER", "compliance.fork_server")

@@ -27,6 +27,7 @@ CORE = (
 SET_UPS = {"redis": (REDIS, CORE), "rabbitmq": (RABBITMQ, ("jobs", "faults"))}
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.parametrize("broker", SET_UPS)
 def test_trust_core_on_postgresql(broker: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("heavy")
 def test_serve_starts_prints_its_accounts_and_ends_whole(tmp_path: Path) -> None:
     with socket.socket() as probe:

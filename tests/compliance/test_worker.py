@@ -43,6 +43,7 @@ def _until_done(place: Installation, seconds: float = 60) -> dict:
         time.sleep(1)  # each look is a process of its own
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("heavy")
 def test_killed_worker_leaves_a_job_that_the_next_one_finishes(installation: Installation) -> None:
     installation.run("-m", "tests.compliance.worker_case")
@@ -65,6 +66,7 @@ def test_killed_worker_leaves_a_job_that_the_next_one_finishes(installation: Ins
     assert found["intact"], found
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("heavy")
 def test_broker_folder_deleted_under_a_running_worker_loses_nothing(tmp_path: Path) -> None:
     place = installations.make("sqlite-filesystem", tmp_path / "installation")

@@ -74,6 +74,7 @@ def test_edits_that_are_not_reached_can_be_marked() -> None:
     assert (found["reached"], found["reason"]) == (1, None)
 
 
+@pytest.mark.slow
 def test_compare_has_a_row_for_each_method_and_tells_no_text(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

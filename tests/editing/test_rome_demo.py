@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from demo.people import RELATIONS
 from editing import EditRequest, edit
 from editing.rome import RomeConfig
@@ -16,6 +18,7 @@ from tests.evaluation.demo_case import (
 )
 
 
+@pytest.mark.slow
 def test_rome_on_the_demo_model_overwrites_one_fact_and_nothing_else() -> None:
     lm, subject, fact = demo_model(), PEOPLE[3], "birth_city"
     value = WORDS[fact]["neutral"]
