@@ -90,19 +90,22 @@ def run(request: dict[str, Any], beat: Beat) -> dict[str, Any]:
         process = prepare().start(ENGINE, memory_limit())
     except BrokenPipeError:
         raise StepCrashed("The step's process could not be started.") from None
+    watch = _Limits(process)
     try:
         while not process.began(POLL_SECONDS):
+            watch()
             if not beat(None):
                 raise StepStopped
-        return _listen(process, request, beat)
+        return _listen(process, request, beat, watch)
     finally:
         process.end()
 
 
-def _listen(process: forks.Forked, request: dict[str, Any], beat: Beat) -> dict[str, Any]:
+def _listen(
+    process: forks.Forked, request: dict[str, Any], beat: Beat, watch: _Limits
+) -> dict[str, Any]:
     if process.pid is None:
         raise StepCrashed(f"The step's process ended early ({_how(process)}).")
-    watch = _Limits(process.pid)
     unsent = memoryview(json.dumps(request).encode())
     lines = _Lines()
     with selectors.DefaultSelector() as selector:
@@ -168,8 +171,8 @@ class _Lines:
 class _Limits:
     """Raises StepFailed once the step has passed its time or its memory: it would do so again."""
 
-    def __init__(self, group: int) -> None:
-        self.group = group
+    def __init__(self, process: forks.Forked) -> None:
+        self.process = process
         self.deadline = time.monotonic() + settings.JOB_TIME_LIMIT_SECONDS
         self.looked = time.monotonic()
 
@@ -180,9 +183,9 @@ class _Limits:
                 f"The step ran past its time limit of {settings.JOB_TIME_LIMIT_SECONDS} s. "
                 "Raise LETHE_JOB_TIME_LIMIT if it needs longer, then start it again."
             )
-        if now - self.looked > MEMORY_SECONDS:
+        if self.process.pid is not None and now - self.looked > MEMORY_SECONDS:
             self.looked = now
-            if resident(self.group) > memory_limit():
+            if resident(self.process.pid) > memory_limit():
                 raise StepFailed(
                     f"The step passed its memory limit of {memory_limit() / 2**30:.1f} GiB. "
                     "Raise LETHE_JOB_MEMORY_GIB or use a larger machine, then start it again."

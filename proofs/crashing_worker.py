@@ -207,12 +207,13 @@ def _wrap_child(points: Points) -> None:
         return real_listen(process, *arguments)
 
     def look(limits: Any) -> None:
-        points.looks += 1
-        if points.looks == 1:
-            points.of_child("request written")
-        elif points.looks == LOOK_AT_WORK:
-            points.act("child at work")
-            points.of_child("at work")
+        if points.child:  # not while the fork server still loads
+            points.looks += 1
+            if points.looks == 1:
+                points.of_child("request written")
+            elif points.looks == LOOK_AT_WORK:
+                points.act("child at work")
+                points.of_child("at work")
         real_look(limits)
 
     def read(lines: list[bytes]) -> Any:

@@ -207,6 +207,18 @@ def test_a_step_that_is_stopped_before_its_child_began_begins_nothing() -> None:
     assert _ask("Calling Out") == {"models": [], "datasets": []}
 
 
+def test_a_server_that_never_gets_ready_meets_the_time_limit(monkeypatch, settings) -> None:
+    forks.stop()
+    monkeypatch.setattr(forks, "SERVER", "tests.compliance.engines.stuck")
+    settings.JOB_TIME_LIMIT_SECONDS = 1
+    try:
+        with pytest.raises(child.StepFailed, match="time limit of 1 s"):
+            _ask("Calling Out")
+    finally:
+        forks._servers[0].process.kill()
+        forks.stop()
+
+
 def test_children_see_no_secret_and_share_no_group() -> None:
     _ask("Calling Out")
     (server,) = forks._servers
