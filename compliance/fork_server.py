@@ -49,8 +49,9 @@ def _load() -> None:
             importlib.import_module(name)
 
 
-def _child(engine: str, memory: str, stdin: int, stdout: int, told: int) -> NoReturn:
-    parent = str(os.getppid())
+def _child(server: int, engine: str, memory: str, stdin: int, stdout: int, told: int) -> NoReturn:
+    # As it was before the fork: a server that has died since must be noticed.
+    parent = str(server)
     os.setsid()
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
@@ -89,6 +90,7 @@ class _Server:
         if not message:
             return False
         stdin, stdout, told = given
+        server = os.getpid()
         child = os.fork()
         if child == 0:
             self.selector.close()
@@ -97,7 +99,7 @@ class _Server:
                 os.close(descriptor)
                 os.close(other)
             engine, memory = json.loads(message)
-            _child(engine, memory, stdin, stdout, told)
+            _child(server, engine, memory, stdin, stdout, told)
         os.close(stdin)
         os.close(stdout)
         descriptor = os.pidfd_open(child)

@@ -24,7 +24,7 @@ from language_models.progress import Progress, silent
 from language_models.shared_prefixes import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from language_models.checkpoint import LanguageModel
 
@@ -95,26 +95,27 @@ def write(
     _check_room(lm, rows, max_new_tokens)
     draws = _draws(len(rows), max_new_tokens, seed) if temperature > 0 else None
     drafted = drafted_by(rows) if draws is None else {}
-    begun: dict[int, list[int]] = {}
     answers: dict[int, Answer] = {}
 
-    def answer(numbers: Iterable[int]) -> None:
-        texts = {number: [*rows[number], *begun.get(number, ())] for number in numbers}
-        limits = {number: max_new_tokens - len(begun.get(number, ())) for number in texts}
+    def answer(begun: Mapping[int, list[int]]) -> None:
+        """Write the answers that begin with these tokens."""
+        texts = {number: [*rows[number], *first] for number, first in begun.items()}
+        limits = {number: max_new_tokens - len(first) for number, first in begun.items()}
         room = {number: len(text) + limits[number] for number, text in texts.items()}
         for batch in batches(room, batch_size):
             given = [(texts[number], limits[number]) for number in batch]
             with evaluating(lm):
                 new = _continue(lm, given, temperature, None if draws is None else draws[batch])
             for number, (tokens, stopped) in zip(batch, new, strict=True):
-                answers[number] = [*begun.get(number, ()), *tokens], stopped
+                answers[number] = [*begun[number], *tokens], stopped
             report("generate", len(answers), len(rows))
 
-    answer(number for number in range(len(rows)) if number not in drafted)
+    answer({number: [] for number in range(len(rows)) if number not in drafted})
     drafts = {number: answers[first] for number, first in drafted.items()}
     whole, begun = check(lm, rows, drafts, max_new_tokens, end_tokens(lm))
     answers |= whole
-    answer(number for number in drafts if number not in whole)
+    report("generate", len(answers), len(rows))
+    answer({number: begun.get(number, []) for number in drafts if number not in whole})
     return [
         Written(lm.tokenizer.decode(new, skip_special_tokens=True), stopped)
         for new, stopped in (answers[number] for number in range(len(rows)))

@@ -85,5 +85,14 @@ def test_wrong_drafts_are_left_after_a_trial() -> None:
         assert tokens[:1] == alone
 
 
+def test_progress_comes_to_its_end_also_where_the_last_answers_are_checked() -> None:
+    lm, told = tiny_model(scale=1.5), []  # says one token behind every prompt: all drafts hold
+
+    write(lm, PROMPTS, max_new_tokens=4, progress=lambda *report: told.append(report))
+
+    # The first of each name is written, then nothing more is.
+    assert told == [("generate", 3, 12), ("generate", 12, 12)]
+
+
 def test_nothing_is_checked_without_drafts() -> None:
     assert check(tiny_model(), [], {}, 4, []) == ({}, {})
