@@ -114,7 +114,8 @@ def write(
     drafts = {number: answers[first] for number, first in drafted.items()}
     whole, begun = check(lm, rows, drafts, max_new_tokens, end_tokens(lm))
     answers |= whole
-    report("generate", len(answers), len(rows))
+    if whole:
+        report("generate", len(answers), len(rows))
     answer({number: begun.get(number, []) for number in drafts if number not in whole})
     return [
         Written(lm.tokenizer.decode(new, skip_special_tokens=True), stopped)
