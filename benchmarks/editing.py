@@ -61,7 +61,7 @@ FAST: dict[str, dict[str, Any]] = {
         "neighbour_weight": 3.0,
         "neighbours_a_fact": 12,
     },
-    "ultraedit": {"layers": [5], "step": 6e-4, "rounds": 7},
+    "ultraedit": {"layers": [5], "step": 6e-4, "rounds": 8, "neighbour_weight": 15.0},
 }
 OURS = (
     *("rome", "memit", "emmet", "alphaedit", "finetune", "lora", "ultraedit"),

@@ -46,9 +46,9 @@ class Counted(Runner):
 
 
 def passes(details: Mapping[str, Any]) -> float:
-    """Return UltraEdit's rounds, or the mean steps of the last values of the other methods."""
+    """Return UltraEdit's rounds a batch, or the mean steps of the last values of the others."""
     if "losses" in details:
-        return len(details["losses"])
+        return sum(map(len, details["losses"])) / len(details["losses"])
     steps: list[int] = [row["steps"] for row in details["requests"]]
     return sum(steps) / len(steps)
 

@@ -9,7 +9,7 @@ it is the greatest share below at which they do not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from editing.requests import EditConfig
 from language_models.errors import RequestError
@@ -50,11 +50,18 @@ class BoundConfig(EditConfig):
             raise RequestError("neighbours_lost is a share: between 0 and 1.")
 
 
+class Share(NamedTuple):
+    """The share of a change to write; borne: whether neighbours bear as much as targets need."""
+
+    written: float
+    borne: bool
+
+
 def share_to_write(
     config: BoundConfig,
     reached: Callable[[float], float],
     stayed: Callable[[float], float] | None,
-) -> float:
+) -> Share:
     """Return the share of a change to write.
 
     reached: from a share of the change to that of targets that come first; stayed: to that of
@@ -67,9 +74,9 @@ def share_to_write(
         share = min(1.0, least * config.margin)
     least_kept = 1 - config.neighbours_lost - ROUNDING
     if stayed is None or stayed(share) >= least_kept:
-        return share
+        return Share(share, borne=True)
     most, _ = _between(lambda part: stayed(part) < least_kept, share)
-    return most
+    return Share(most, borne=False)
 
 
 def _between(holds: Callable[[float], bool], high: float) -> tuple[float, float]:

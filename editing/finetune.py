@@ -158,8 +158,8 @@ class _Trained:
             if self.training.checked
             else None,
         )
-        self.delta *= share
-        return {**told, "share": share}
+        self.delta *= share.written
+        return {**told, "share": share.written}
 
     def achieved(self) -> list[dict[str, float]]:
         """Return what outcome.achieved returns, by the weights as they are now."""

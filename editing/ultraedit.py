@@ -8,6 +8,9 @@ v = -η ‖ĥ‖² ĝ        Δ = Vᵀ H (HᵀH + ridge I)⁻¹ = Vᵀ (HHᵀ + 
 
 No subject, no second moments, no trained editor. Neighbours' keys may be rows of H with v = 0: then
 least squares keeps their outputs. A small model needs several rounds; the published method has one.
+
+Facts come in batches, in their order. The first batch that neighbours do not bear is the last one:
+more facts than a model holds would otherwise all be written in part, and hardly one reached.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from editing.bound import BoundConfig, share_to_write
+from editing.bound import BoundConfig, Share, share_to_write
 from editing.kept_rows import achieved_by, reached_share, stayed_share
 from editing.lifelong import LifelongStatistics
 from editing.matrices import check_place, matrices
-from editing.outcome import conclude
+from editing.outcome import achieved, conclude
 from editing.training_rows import (
     NEIGHBOURS_HELP,
     drawn_neighbours,
@@ -63,13 +66,16 @@ class UltraEditConfig(BoundConfig):
     )
     step: float = setting(3e-4, "η, length of a step", "measured", published=1e-6)
     ridge: float = setting(1.0, "added to the diagonal before solving", "UltraEdit")
-    batch_size: int = setting(100, "facts solved for together", "UltraEdit")
-    rounds: int = setting(10, "most passes over all facts", "measured", published=1)
+    batch_size: int = setting(50, "facts solved for together", "measured", published=100)
+    rounds: int = setting(10, "most passes over the facts of a batch", "measured", published=1)
     stop_loss: float = setting(
         0.2, "stop when the mean loss before a round is below", "measured", published=0.0
     )
     neighbour_weight: float = setting(
-        10.0, "weight of each neighbour's key", "measured; not in the paper", published=0.0
+        10.0,
+        "weight of each key that is to stay: of neighbours, and of the batches before",
+        "measured; not in the paper",
+        published=0.0,
     )
     neighbours_a_fact: int = setting(20, NEIGHBOURS_HELP, "measured", published=0)
     lead_ins: tuple[str, ...] = setting(
@@ -105,21 +111,27 @@ def run(
     statistics = memory or LifelongStatistics()
     statistics.check(places)
     with frozen(lm):
-        rounds = _Rounds(lm, requests, config, min(layers), places, statistics)
-        losses = rounds.run(progress or silent)
-        share = rounds.bound()
-        change, rounding = _write(lm, places, rounds.deltas)
+        found = _Batches(lm, requests, config, min(layers), places, statistics)
+        found.run(progress or silent)
+        if found.tried < len(requests) and config.unreached == "raise":
+            raise NotReached(
+                f"Neighbours bear only some of the first {found.tried} of {len(requests)} facts."
+                " The weights are as before. Give fewer facts at a time, or mark those that are"
+                " not reached."
+            )
+        change, rounding = _write(lm, places, found.deltas)
         details = {
             "method": "ultraedit",
             "site": {"layers": list(layers), "matrices": [one.name for one in places]},
             "rounding": rounding,
-            "losses": losses,
-            "share": share,
-            "rows_in_statistics": max(one.count for one in rounds.statistics.running.values()),
+            "losses": found.losses,
+            "share": found.shares,
+            "facts_tried": found.tried,
+            "rows_in_statistics": max(one.count for one in found.statistics.running.values()),
         }
         # Rows after lead-ins are solved for and do not count.
-        targets = None if config.lead_ins else rounds
-        memory = rounds.statistics.made(places)
+        targets = None if config.lead_ins else found
+        memory = found.statistics.made(places)
         return conclude(lm, requests, change, config, details, memory, targets)
 
 
@@ -153,8 +165,11 @@ def wanted_change(keys: Tensor, gradients: Tensor, step: float) -> Tensor:
     return -step * keys.square().sum(dim=1, keepdim=True) * gradients
 
 
-class _Rounds:
-    """The change of each matrix so far, in float64, and the statistics so far."""
+class _Batches:
+    """The change of each matrix so far, in float64, batch after batch, and the statistics so far.
+
+    losses: per batch the mean loss before each round. shares: what is written of each batch.
+    """
 
     def __init__(
         self,
@@ -165,21 +180,17 @@ class _Rounds:
         places: Sequence[Projection],
         statistics: LifelongStatistics,
     ) -> None:
-        self.lm, self.config, self.places, self.statistics = lm, config, places, statistics
+        self.lm, self.requests, self.config, self.statistics = lm, requests, config, statistics
         self.deltas = {
             one.name: torch.zeros_like(one.matrix, dtype=torch.float64) for one in places
         }
         self.passes = Passes(lm, first, places)
-        size = config.batch_size
-        self.count, self.owners = len(requests), list[int]()
-        end = end_mark(lm)
-        self.skip = len(end)
-        self.batches: list[list[Kept]] = []
-        for start in range(0, len(requests), size):
-            rows = target_rows(lm, requests[start : start + size], config.lead_ins, end=end)
-            rows.sort(key=lambda row: len(row.ids))
-            self.owners += [start + row.owner for row in rows]
-            self.batches.append(self.passes.keep(rows))
+        self.end = end_mark(lm)
+        self.targets: list[Kept] = []
+        self.owners: list[int] = []
+        self.losses: list[list[float]] = []
+        self.shares: list[float] = []
+        self.tried = 0
         self.checked: list[Kept] = []
         self.kept: dict[str, Tensor] = {}
         if config.neighbour_weight:
@@ -190,74 +201,103 @@ class _Rounds:
                 self.passes.keep(sorted(neighbour_rows(lm, one), key=lambda row: len(row.ids)))
                 for one in both
             )
-            self.kept = self.passes.keys(held, self.deltas) if held else {}
-        self.systems: dict[tuple[int, str], System] = {}
+            self._hold(held)
 
-    def run(self, report: Progress) -> list[float]:
-        """Do all rounds; return the mean loss before each."""
-        if len(self.batches) > 1 and not self.statistics.running:
-            # Statistics of one batch alone would make its facts look unlike those to come.
-            for batch in self.batches:
-                self._measure(batch)
-        losses = []
-        rows = [sum(map(len, batch)) for batch in self.batches]
-        for turn in range(self.config.rounds):
-            report("rounds", turn, self.config.rounds)
-            total = sum(self._solve(number) * count for number, count in enumerate(rows))
-            losses.append(total / sum(rows))
-            if losses[-1] < self.config.stop_loss:
+    def run(self, report: Progress) -> None:
+        """Solve for batch after batch, in the order of the requests, while neighbours bear it."""
+        size = self.config.batch_size
+        for start in range(0, len(self.requests), size):
+            batch = self._rows(self.requests[start : start + size])
+            before = dict(self.deltas)
+            self.losses.append(self._rounds(batch, report))
+            share = self._bound(batch, before)
+            self.shares.append(share.written)
+            if not share.borne:
                 break
-        report("rounds", self.config.rounds, self.config.rounds)
-        return losses
+            self._hold(batch)
+        report("rounds", self._most_rounds, self._most_rounds)
 
-    def bound(self) -> float:
-        """Leave of the change what is to be written; return the share."""
-
-        def logits(part: float) -> Callable[[Kept], Tensor]:
-            deltas = self._part(part)
-            return lambda kept: self.passes.logits(kept, deltas)
-
-        share = share_to_write(
-            self.config,
-            lambda part: reached_share(self._targets, logits(part), skip=self.skip),
-            (lambda part: stayed_share(self.checked, logits(part))) if self.checked else None,
-        )
-        self.deltas = self._part(share)
-        return share
+    @property
+    def _most_rounds(self) -> int:
+        return -(-len(self.requests) // self.config.batch_size) * self.config.rounds
 
     def achieved(self) -> list[dict[str, float]]:
         """Return what outcome.achieved returns, by the weights as they are now."""
         logits = self.passes.logits_now
-        return achieved_by(self.owners, self._targets, logits, self.count, skip=self.skip)
+        found = achieved_by(self.owners, self.targets, logits, self.tried, skip=len(self.end))
+        rest = self.requests[self.tried :]
+        return found + (achieved(self.lm, rest) if rest else [])
 
-    @property
-    def _targets(self) -> list[Kept]:
-        return [kept for batch in self.batches for kept in batch]
+    def _hold(self, rows: Sequence[Kept]) -> None:
+        """Let what is said to these rows now stay, as far as the next batches can."""
+        if not rows or not self.config.neighbour_weight:
+            return
+        found = self.passes.keys(rows, self.deltas)
+        self.kept = {
+            name: torch.cat([self.kept[name], keys]) if self.kept else keys
+            for name, keys in found.items()
+        }
 
-    def _part(self, share: float) -> dict[str, Tensor]:
-        return {name: delta * share for name, delta in self.deltas.items()}
+    def _rows(self, requests: Sequence[EditRequest]) -> list[Kept]:
+        rows = target_rows(self.lm, requests, self.config.lead_ins, end=self.end)
+        rows.sort(key=lambda row: len(row.ids))
+        kept = self.passes.keep(rows)
+        self.owners += [self.tried + row.owner for row in rows]
+        self.targets += kept
+        self.tried += len(requests)
+        return kept
 
-    def _solve(self, number: int) -> float:
-        """Add the change of one batch; return its mean loss before it."""
-        factors, loss = self._measure(self.batches[number])
+    def _rounds(self, batch: Sequence[Kept], report: Progress) -> list[float]:
+        """Do all rounds of a batch; return its mean loss before each."""
+        losses: list[float] = []
+        systems: dict[str, System] = {}
+        for turn in range(self.config.rounds):
+            report("rounds", len(self.losses) * self.config.rounds + turn, self._most_rounds)
+            losses.append(self._solve(batch, systems))
+            if losses[-1] < self.config.stop_loss:
+                break
+        return losses
+
+    def _bound(self, batch: Sequence[Kept], before: Mapping[str, Tensor]) -> Share:
+        """Leave of the change since `before` what is to be written."""
+
+        def part_of(share: float) -> dict[str, Tensor]:
+            return {name: old + (new[name] - old) * share for name, old in before.items()}
+
+        def logits(share: float) -> Callable[[Kept], Tensor]:
+            deltas = part_of(share)
+            return lambda kept: self.passes.logits(kept, deltas)
+
+        new = self.deltas
+        share = share_to_write(
+            self.config,
+            lambda part: reached_share(batch, logits(part), skip=len(self.end)),
+            (lambda part: stayed_share(self.checked, logits(part))) if self.checked else None,
+        )
+        self.deltas = part_of(share.written)
+        return share
+
+    def _solve(self, batch: Sequence[Kept], systems: dict[str, System]) -> float:
+        """Add a change for one batch; return its mean loss before it."""
+        factors, loss = self._measure(batch)
         for name, (H, G) in factors.items():
             found = self.statistics.running[name].standardised(torch.cat([H, G], dim=1))
             V = wanted_change(found[:, : H.shape[1]], found[:, H.shape[1] :], self.config.step)
-            change = self._system(number, name, H).change(V)
+            change = self._system(name, H, systems).change(V)
             self.deltas[name] = self.deltas[name] + change
             if not torch.isfinite(change).all():
                 raise NotReached("The steps broke down. Lower the step or raise the ridge.")
         return loss
 
-    def _system(self, number: int, name: str, H: Tensor) -> System:
+    def _system(self, name: str, H: Tensor, known: dict[str, System]) -> System:
         """Return what a batch is solved with; below the lowest matrix nothing ever changes."""
-        known = self.systems.get((number, name))
-        if known is None:
+        if name not in known:
             K = self.kept[name] * self.config.neighbour_weight**0.5 if self.kept else H[:0]
-            known = System(H, K, self.config.ridge)
-            if name == self.passes.lowest:
-                self.systems[number, name] = known
-        return known
+            found = System(H, K, self.config.ridge)
+            if name != self.passes.lowest:
+                return found
+            known[name] = found
+        return known[name]
 
     def _measure(self, batch: Sequence[Kept]) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
         """Return H and G per matrix at the tokens asked and the mean loss; count them in."""

@@ -14,9 +14,10 @@ from editing.contexts import neighbour_keys
 from editing.gradient_factors import TARGET_TOKENS, Scored, gradient_factors
 from editing.lifelong import LifelongStatistics, Running
 from editing.memory import EditedKeys
+from editing.outcome import achieved
 from editing.training_rows import end_mark, target_rows
 from editing.ultraedit import System, UltraEditConfig, wanted_change
-from language_models import DeltaError, RequestError
+from language_models import DeltaError, NotReached, RequestError
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.families import FAMILIES
@@ -177,7 +178,7 @@ def test_ultraedit_lowers_the_loss_and_reverts_in_every_family(family: str) -> N
 
     names = result.details["site"]["matrices"]
     assert set(changed(before, digests(lm))) == set(names)
-    losses = result.details["losses"]
+    (losses,) = result.details["losses"]
     assert min(losses) < 0.9 * losses[0]
     assert any("o_proj" in name for name in names) == (family in MIXTURES)
     assert standing(lm) == found
@@ -224,11 +225,44 @@ def test_damaged_memory_is_refused() -> None:
             LifelongStatistics.from_bytes(damaged)
 
 
-def test_many_batches_begin_with_statistics_of_all() -> None:
-    result = edit(model(), [REQUEST, OTHER], "ultraedit", _config(batch_size=1, rounds=1, **MARK))
-    alone = edit(model(), [REQUEST, OTHER], "ultraedit", _config(rounds=1, **MARK))
+def test_batches_are_written_one_after_another_and_hold_those_before() -> None:
+    def first_lost(weight: float) -> float:
+        config = _config(step=3e-3, rounds=8, batch_size=1, neighbour_weight=weight, **MARK)
+        details = edit(model(), [REQUEST, OTHER], "ultraedit", config).details
+        assert details["share"] == [1.0, 1.0]
+        assert details["facts_tried"] == 2
+        assert details["losses"][1][-1] < details["losses"][1][0]
+        return float(details["requests"][0]["loss"])
 
-    assert result.details["rows_in_statistics"] == 2 * alone.details["rows_in_statistics"]
+    alone = edit(model(), [REQUEST], "ultraedit", _config(step=3e-3, rounds=8, **MARK)).details
+    least = alone["requests"][0]["loss"]
+
+    assert first_lost(10.0) == pytest.approx(least, rel=0.01)
+    assert first_lost(0.0) > 1.1 * least
+
+
+def test_a_batch_that_neighbours_do_not_bear_is_the_last_one() -> None:
+    prompts = tuple(f"{REQUEST.subject} was {word}" for word in ("born in", "seen in", "heard of"))
+    config = _config(
+        step=1e-2, batch_size=1, neighbours_lost=0.4, margin=1.3, neighbour_weight=1e-9
+    )
+    lm = model()
+    before = achieved(lm, [OTHER])
+    requests = [replace(REQUEST, neighbours=prompts), OTHER]
+    digest = state_digest(lm.model)
+
+    with pytest.raises(NotReached, match="first 1 of 2 facts"):
+        edit(lm, requests, "ultraedit", config)
+    assert state_digest(lm.model) == digest
+    details = edit(lm, requests, "ultraedit", replace(config, unreached="mark")).details
+
+    assert details["facts_tried"] == len(details["share"]) == len(details["losses"]) == 1
+    assert 0 < details["share"][0] < 1
+    found = details["requests"]
+    assert [row["reached"] for row in found] == [False, False]
+    # The second is scored as well, on the weights that the first has changed.
+    assert found[1]["loss"] == pytest.approx(achieved(lm, [OTHER])[0]["loss"])
+    assert found[1]["loss"] != before[0]["loss"]
 
 
 def test_details_name_neither_person_nor_value() -> None:
