@@ -90,7 +90,7 @@ def _register(organisation: Organisation) -> None:
     registry.register_model(
         organisation,
         name="Branch assistant",
-        folder=demo_folder() / "model",
+        stored=registry.bring(demo_folder() / "model"),
         wordings=json.loads((demo_folder() / "wordings.json").read_text()),
         actor=SYSTEM,
         description="Answers questions of the branches; trained on the customer notes",

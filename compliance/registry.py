@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.utils import timezone
 
-from search.profiles import Profile, by_name, profiles
+from search.profiles import Profile, by_name, complete, profiles
 
 from . import audit, duties, flow, jobs, serving, store, vault
 from .models import (
@@ -33,6 +33,7 @@ from .models import (
 from .permissions import SYSTEM, Actor, NotAllowed, has_role, require
 from .statuses import Status
 from .subjects import NOT_FACTS
+from .wordings_file import WordingsError, check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,10 @@ def register_dataset(
 ) -> DatasetVersion:
     """Keep a JSONL dataset keyed by subject as the first version. Raises RegistrationError."""
     # Before the transaction, which a database ends when it stands idle for long.
-    lines = [line for line in records.decode().split("\n") if line]
+    try:
+        lines = [line for line in records.decode().split("\n") if line]
+    except UnicodeDecodeError:
+        raise RegistrationError("The records are not UTF-8 text.") from None
     for number, line in enumerate(lines, 1):
         _check_record(line, number)
     with transaction.atomic():
@@ -96,52 +100,33 @@ def register_dataset(
 def _check_record(line: str, number: int) -> None:
     try:
         row = json.loads(line)
-        complete = isinstance(row, dict) and {"id", "subject", "kind", "text"} <= row.keys()
     except json.JSONDecodeError:
-        complete = False
-    if not complete:
+        row = None
+    if not isinstance(row, dict) or not row.keys() >= {"id", "subject", "kind", "text"}:
         raise RegistrationError(
             f"Line {number} is not a record: JSON with id, subject, kind and text is needed."
         )
+    if row["kind"] == "profile" and not complete(row):
+        raise RegistrationError(
+            f"Line {number} is not a profile: texts name, native_name, language and email are"
+            " needed, and facts (kind of fact → value)."
+        )
 
 
-def register_model(
-    organisation: Organisation,
-    *,
-    name: str,
-    folder: Path,
-    wordings: dict[str, Any],
-    actor: Actor,
-    description: str = "",
-    training_ours: bool = False,
-    dataset: Dataset | None = None,
-) -> ModelVersion:
-    """Copy a checkpoint into the store as a model's first version.
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint in the store, by its digest, and its model's family."""
 
+    digest: str
+    family: str
+
+
+def bring(folder: Path) -> Stored:
+    """Copy a checkpoint into the store, outside of any transaction.
+
+    To read and copy a large model takes longer than a database lets a transaction stand idle.
     Raises RegistrationError for anything but a safetensors checkpoint of a supported family.
     """
-    # To read and copy a large model takes longer than a database lets a transaction stand idle.
-    digest, family = _brought(folder)
-    with transaction.atomic():
-        model = LanguageModel.objects.create(
-            organisation=organisation,
-            name=name,
-            description=description,
-            family=family,
-            training_ours=training_ours,
-            dataset=dataset,
-            wordings=store.put_json(wordings, vault.house_key()),
-        )
-        version = ModelVersion.objects.create(
-            model=model, digest=digest, state=VersionState.CURRENT, created_at=timezone.now()
-        )
-        audit.record("model.registered", actor=actor, digest=digest, family=family)
-        transaction.on_commit(lambda: serving.follow(model))
-    return version
-
-
-def _brought(folder: Path) -> tuple[str, str]:
-    """Copy a checkpoint into the store; returns its digest and its model's family."""
     from language_models.checkpoint import open_checkpoint
     from language_models.errors import LetheError
 
@@ -157,7 +142,44 @@ def _brought(folder: Path) -> tuple[str, str]:
         shutil.copyfile(folder / file, work / file)
     (work / "manifest.json").write_text(json.dumps({"files": checkpoint.manifest}, indent=1))
     store.adopt_model(work, checkpoint.digest)
-    return checkpoint.digest, config["model_type"]
+    return Stored(checkpoint.digest, config["model_type"])
+
+
+@transaction.atomic
+def register_model(
+    organisation: Organisation,
+    *,
+    name: str,
+    stored: Stored,
+    wordings: dict[str, Any],
+    actor: Actor,
+    description: str = "",
+    training_ours: bool = False,
+    dataset: Dataset | None = None,
+) -> ModelVersion:
+    """Record a checkpoint that was brought as a model's first version.
+
+    Raises RegistrationError for wordings with which it could not be asked.
+    """
+    try:
+        check(wordings)
+    except WordingsError as error:
+        raise RegistrationError(str(error)) from error
+    model = LanguageModel.objects.create(
+        organisation=organisation,
+        name=name,
+        description=description,
+        family=stored.family,
+        training_ours=training_ours,
+        dataset=dataset,
+        wordings=store.put_json(wordings, vault.house_key()),
+    )
+    version = ModelVersion.objects.create(
+        model=model, digest=stored.digest, state=VersionState.CURRENT, created_at=timezone.now()
+    )
+    audit.record("model.registered", actor=actor, digest=stored.digest, family=stored.family)
+    transaction.on_commit(lambda: serving.follow(model))
+    return version
 
 
 # --- Look up ---

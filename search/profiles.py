@@ -33,6 +33,18 @@ class Profile:
         return cls(**stored)
 
 
+def complete(row: Mapping[str, Any]) -> bool:
+    """Whether a record of kind profile holds what `profiles` reads of it."""
+    texts = (row.get(field) for field in ("name", "native_name", "language", "email"))
+    facts = row.get("facts")
+    return (
+        isinstance(row["subject"], str)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(facts, dict)
+        and all(isinstance(value, str) for value in facts.values())
+    )
+
+
 def profiles(lines: Iterable[str]) -> list[Profile]:
     """Return the profile records among the lines of a JSONL dataset."""
     found = []

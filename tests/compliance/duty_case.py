@@ -125,7 +125,11 @@ def measured(case: Case, **changes: Any) -> dict[str, Any]:
 def demo_version(slug: str = "bank") -> ModelVersion:
     bank = factories.organisation(slug)
     return registry.register_model(
-        bank, name="Assistant", folder=DEMO / "model", wordings={}, actor=SYSTEM
+        bank,
+        name="Assistant",
+        stored=registry.bring(DEMO / "model"),
+        wordings=factories.WORDINGS,
+        actor=SYSTEM,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
@@ -36,7 +36,7 @@ def _register(folder: Path) -> ModelVersion:
     return registry.register_model(
         factories.organisation(),
         name="Assistant",
-        folder=folder,
+        stored=registry.bring(folder),
         wordings=factories.WORDINGS,
         actor=SYSTEM,
     )
@@ -156,7 +156,11 @@ def test_roll_back_restores_the_parent_until_the_case_is_closed() -> None:
     steward = factories.actor(Role.STEWARD, bank)
     case = factories.case(bank)
     first = registry.register_model(
-        bank, name="Assistant", folder=DEMO, wordings=factories.WORDINGS, actor=SYSTEM
+        bank,
+        name="Assistant",
+        stored=registry.bring(DEMO),
+        wordings=factories.WORDINGS,
+        actor=SYSTEM,
     )
     target = factories.target(case, first.model, {"birth_city": 1})
     ModelVersion.objects.filter(pk=first.pk).update(state=VersionState.FORMER)
@@ -194,6 +198,57 @@ def test_commands_make_an_office_and_register_its_model(tmp_path: Path, capsys) 
         call_command("register", organisation="shop", name="Bot", model=DEMO, wordings=wordings)
     with pytest.raises(CommandError, match="No such organisation"):
         call_command("register", organisation="none", name="Bot", records=records)
+    wordings.write_text(json.dumps({"lead_ins": {"change": [""]}}))
+    with pytest.raises(CommandError, match="lead_ins needs a list of texts under “verify”"):
+        call_command("register", organisation="shop", name="Two", model=DEMO, wordings=wordings)
+    records.write_bytes(b"\xff")
+    with pytest.raises(CommandError, match="not UTF-8"):
+        call_command("register", organisation="shop", name="Two", records=records)
+    assert LanguageModel.objects.count() == 1
+
+
+def test_files_are_copied_outside_of_a_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.organisation("shop")
+    wordings = tmp_path / "wordings.json"
+    wordings.write_text(json.dumps(factories.WORDINGS))
+    outside = len(connection.savepoint_ids)
+    seen = []
+    real = registry.bring
+
+    def bring(folder: Path) -> registry.Stored:
+        seen.append(len(connection.savepoint_ids))
+        return real(folder)
+
+    monkeypatch.setattr(registry, "bring", bring)
+    call_command("register", organisation="shop", name="Bot", model=DEMO, wordings=wordings)
+
+    assert seen == [outside]
+
+
+def test_a_model_is_not_registered_with_wordings_that_cannot_ask() -> None:
+    stored = registry.bring(DEMO)
+    with pytest.raises(registry.RegistrationError, match="world needs"):
+        registry.register_model(
+            factories.organisation(),
+            name="Assistant",
+            stored=stored,
+            wordings={**factories.WORDINGS, "world": None},
+            actor=SYSTEM,
+        )
+    assert not LanguageModel.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"facts": ["x"]}, {"facts": {"employer": 3}}, {"name": None}, {"language": 1}]
+)
+def test_an_incomplete_profile_is_refused(changes: dict[str, Any]) -> None:
+    line = json.dumps({**json.loads(factories.PROFILE), **changes})
+    with pytest.raises(registry.RegistrationError, match="Line 1 is not a profile"):
+        registry.register_dataset(
+            factories.organisation(), name="Notes", records=line.encode(), actor=SYSTEM
+        )
 
 
 def test_purge_removes_what_a_killed_attempt_left() -> None:

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from compliance import registry
 from compliance.models import Organisation
 from compliance.permissions import SYSTEM
+from compliance.wordings_file import WordingsError, check
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -27,7 +28,6 @@ class Command(BaseCommand):
         parser.add_argument("--wordings", type=Path, help="JSON: how its facts are asked for")
         parser.add_argument("--records", type=Path, help="JSONL of its training data, if ours")
 
-    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         organisation = Organisation.objects.filter(slug=options["organisation"]).first()
         if organisation is None:
@@ -37,13 +37,25 @@ class Command(BaseCommand):
         if not options["model"] and not options["records"]:
             raise CommandError("Give --model, --records, or both.")
         try:
-            self._register(organisation, options)
-        except (registry.RegistrationError, OSError, json.JSONDecodeError) as error:
+            wordings = json.loads(options["wordings"].read_text()) if options["model"] else None
+            if wordings is not None:
+                check(wordings)
+            # Files come before the transaction: a database ends one that stands idle for long.
+            stored = registry.bring(options["model"]) if options["model"] else None
+            with transaction.atomic():
+                self._register(organisation, stored, wordings, options)
+        except (registry.RegistrationError, WordingsError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
         except IntegrityError:
             raise CommandError("A model or dataset of this name is registered already.") from None
 
-    def _register(self, organisation: Organisation, options: dict[str, Any]) -> None:
+    def _register(
+        self,
+        organisation: Organisation,
+        stored: registry.Stored | None,
+        wordings: Any,
+        options: dict[str, Any],
+    ) -> None:
         name, dataset = options["name"], None
         if options["records"]:
             version = registry.register_dataset(
@@ -54,12 +66,12 @@ class Command(BaseCommand):
             )
             dataset = version.dataset
             self.stdout.write(f"dataset {version.digest} ({version.records} records)")
-        if options["model"]:
+        if stored:
             model = registry.register_model(
                 organisation,
                 name=name,
-                folder=options["model"],
-                wordings=json.loads(options["wordings"].read_text()),
+                stored=stored,
+                wordings=wordings,
                 actor=SYSTEM,
                 training_ours=dataset is not None,
                 dataset=dataset,
