@@ -299,7 +299,7 @@ def _asked_again(lm: LanguageModel, row: dict[str, Any]) -> Rerun:
 
 def _not_asked(row: dict[str, Any], what: str, why: str) -> Rerun:
     reason = f"The questions of duty {row['id']} cannot be {what}. {why}"
-    return Rerun("unknown", reason, 0, 0, None, {})
+    return Rerun("unknown", reason, 0, 0, None)
 
 
 def _unnamed(measurement: Measurement) -> dict[str, Any]:

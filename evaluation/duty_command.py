@@ -136,10 +136,11 @@ def _again(given: argparse.Namespace) -> int:
     check_options(given)
     key = _key(given.key)
     kept = open_duty(given.duty.read_bytes(), key, today=_today())
-    found = rerun(answerer(given), kept, key, Meter(sys.stderr))
+    asked = answerer(given)
+    found = rerun(asked, kept, key, Meter(sys.stderr))
     lines = [
         f"duty of the model {kept.model}, until {kept.ends_on}; basis: {kept.basis}",
-        f"asked: {where_told(found.where)}",
+        f"asked: {where_told(asked.where)}",
         found.reason,
     ]
     if found.upper_95 is not None:

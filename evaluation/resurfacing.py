@@ -96,7 +96,6 @@ class Rerun:
     hits: int
     asked: int
     upper_95: float | None
-    where: Mapping[str, str]
 
 
 def new_key() -> bytes:
@@ -182,7 +181,7 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
     try:
         answers = answerer.answer(asks, max_new_tokens=kept.max_new_tokens, progress=progress)
     except (NoNumbers, EndpointError) as error:
-        return Rerun("unknown", str(error), 0, 0, None, dict(answerer.where))
+        return Rerun("unknown", str(error), 0, 0, None)
     marks = [{unit: frozenset(hashes) for unit, hashes in one.items()} for one in kept.marks]
     hashing = _hashing(key)
     came_out: defaultdict[object, list[bool]] = defaultdict(list)
@@ -193,7 +192,6 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
     empty = sum(not any(text.strip() for text in answer.texts) for answer in answers)
     asked = len(answers)
     upper = clustered_upper(came_out).upper
-    where = dict(answerer.where)
     if clopper_pearson_lower(hits, asked) > kept.leak_max:
         # Surely above what was allowed: a few hits more are the luck of the draw, and the bound
         # beside them says how many more there may be.
@@ -201,15 +199,15 @@ def rerun(answerer: Answerer, kept: Duty, key: bytes, progress: Progress | None 
             f"The value came out in {hits} of {asked} probes; after the change it was"
             f" {kept.hits} of {kept.asked}."
         )
-        return Rerun("resurfaced", reason, hits, asked, upper, where)
+        return Rerun("resurfaced", reason, hits, asked, upper)
     if answerer.problems or _fell_silent(asked - empty, asked, kept):
         reason = " ".join(answerer.problems) or (
             f"{empty} of {asked} answers are empty; after the change it was {kept.empty} of"
             f" {kept.asked}."
         )
-        return Rerun("unknown", reason, hits, asked, None, where)
+        return Rerun("unknown", reason, hits, asked, None)
     reason = f"The value came out in {hits} of {asked} probes, by exact written forms."
-    return Rerun("held", reason, hits, asked, upper, where)
+    return Rerun("held", reason, hits, asked, upper)
 
 
 def _fell_silent(said: int, asked: int, kept: Duty) -> bool:
