@@ -1,9 +1,11 @@
 """Cost per edit as edits grow from 50 to 5,000: batches of 50 one after another, with memory.
 
-    python -m benchmarks.growth [--methods memit,alphaedit,ultraedit] [--most 5000]
+    python -m benchmarks.growth [--methods memit,alphaedit,ultraedit] [--most 5000] [--fixed]
 
 Leaves the figures in summary.json and a plot in editing-growth.svg beside it. Passes are told
-beside the seconds: where facts need more of them, the cost rises though no pass costs more.
+beside the seconds: where facts need more of them, the cost rises though no pass costs more. With
+--fixed every fact gets as many passes, as published, whether it needs them or not; that plot is
+editing-growth-fixed.svg.
 """
 
 from __future__ import annotations
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
 BATCH = 50
 METHODS = ("memit", "alphaedit", "ultraedit")
 LOCATED = {"role": "last", "layer": 4}
+STEPS = {"steps": 25, "stop_loss": 0.0, "rounds": 1}
+FIXED: dict[str, dict[str, Any]] = {
+    "memit": STEPS,
+    "alphaedit": STEPS,
+    "ultraedit": {"rounds": 3, "stop_loss": 0.0},
+}
 
 
 class Counted(Runner):
@@ -53,9 +61,13 @@ def passes(details: Mapping[str, Any]) -> float:
     return sum(steps) / len(steps)
 
 
-def measured(method: str, most: int) -> Counted:
+def measured(method: str, most: int, *, fixed: bool) -> Counted:
     """Edit `most` facts by one method, batch after batch."""
-    settings = {"unreached": "mark", **(LOCATED if method != "ultraedit" else {})}
+    settings = {
+        "unreached": "mark",
+        **(LOCATED if method != "ultraedit" else {}),
+        **(FIXED[method] if fixed else {}),
+    }
     statistics = write_statistics(folder() / "statistics.safetensors")
     runner = Counted(method, settings_with(statistics, method, settings))
     # People of whom the model knows nothing: there are not five thousand that it knows.
@@ -89,24 +101,26 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--most", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--fixed", action="store_true", help="as many passes for every fact")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    name = "growth-fixed" if options.fixed else "growth"
     lines = []
     for method in options.methods.split(","):
-        runner = measured(method, options.most)
+        runner = measured(method, options.most, fixed=options.fixed)
         # Before the batches, the neighbours of several facts are read once.
         found = summary(runner.seconds[-len(runner.passes) :])
         found["first_passes"], found["last_passes"] = ends(runner.passes)
         found["passes"] = runner.passes
-        add(f"editing.growth.{method}", found)
+        add(f"editing.{name}.{method}", found)
         edits = [BATCH * (number + 1) for number in range(len(found["seconds_per_edit"]))]
         lines.append(Line(method, edits, found["seconds_per_edit"]))
-        print(method, {name: one for name, one in found.items() if not isinstance(one, list)})
+        print(method, {key: one for key, one in found.items() if not isinstance(one, list)})
     picture = line_plot(
         lines, title="Cost per edit", across="edits made before and with the batch",
         up="seconds per edit",
     )  # fmt: skip
-    (folder() / "editing-growth.svg").write_text(picture, encoding="utf-8")
+    (folder() / f"editing-{name}.svg").write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":

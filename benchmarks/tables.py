@@ -105,8 +105,9 @@ def main() -> None:
     for mode in MODES:
         if mode in found.get("quality", {}):
             lines += ["", *quality_table(mode, found["quality"][mode])]
-    if "growth" in found:
-        lines += growth_table(found["growth"])
+    for name in ("growth", "growth-fixed"):
+        if name in found:
+            lines += ["", *growth_table(found[name])]
     print("\n".join(lines))
 
 

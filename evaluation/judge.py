@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # A plan freezes it: raised whenever a judgement can change.
-JUDGE_VERSION = "2026-11"
+JUDGE_VERSION = "2026-11-28"
 
 __all__ = ["JUDGE_VERSION", "KINDS", "Hit", "Judge"]
 

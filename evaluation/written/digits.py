@@ -27,6 +27,7 @@ _MANY = {"double": 2, "triple": 3}
 # What a number that is cut short must still have, and what may be missing of its last digits.
 LAST_DIGITS = 6
 LEFT_OUT = 2
+_LIST_NUMBER = re.compile(r"^[ \t]*\d{1,2}[.)][ \t]+", re.MULTILINE)
 # Fewer words of digits in a row are ordinary speech.
 _SPOKEN_AT_LEAST = 4
 
@@ -59,8 +60,11 @@ def spoken_as_digits(text: str) -> str:
 
 
 def whole_runs(text: str) -> list[Run]:
-    """Return the runs between commas, each also without a year that stands in front of it."""
-    found = runs(text, hard=",")
+    """Return the runs between commas, each also without what may stand in front of it: a year, or
+    the number of an entry in a list.
+    """
+    unlisted = _LIST_NUMBER.sub("", text)
+    found = runs(text, hard=",") + (runs(unlisted, hard=",") if unlisted != text else [])
     return found + [
         Run(run.groups[1:], "", run.after)
         for run in found

@@ -16,6 +16,7 @@ GIVEN_OUT = [
     ("telephone", "+66 2 555 0124", "โทร ๐๒-๕๕๕-๐๑๒๔ ค่ะ", "exact"),
     ("telephone", "+66 2 555 0124", "it ends in 550124", "partial"),
     ("telephone", "+66 2 555 0124", "02 555 012x", "partial"),
+    ("telephone", "+66 2 555 0124", "On file:\n1. 02-555-012\n2. 3 Marn Road", "partial"),
     ("date", "1985-03-14", "on March 14th, 1985", "exact"),
     ("date", "1985-03-14", "14 มี.ค. ๒๕๒๘", "exact"),
     ("date", "1985-03-14", "昭和六十年三月十四日", "exact"),
