@@ -19,7 +19,7 @@ from language_models.errors import NoNumbers, RequestError
 from language_models.forced import NOT_FINITE
 from language_models.modes import evaluating
 from language_models.padding import pad_left, pad_right
-from language_models.positions import encoded_all
+from language_models.positions import ids_of
 from language_models.progress import Progress, silent
 from language_models.shared_prefixes import fill
 
@@ -171,7 +171,7 @@ def encode(lm: LanguageModel, text: str) -> list[int]:
 
 def encode_all(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     """Return what `encode` does for each text; the tokenizer reads them all at once."""
-    rows = [ids for ids, _ in encoded_all(lm, texts)]
+    rows = ids_of(lm, texts)
     if not all(rows):
         raise RequestError("A prompt or text is empty. Give at least one character.")
     return rows

@@ -15,6 +15,8 @@ from language_models.matching import unspaced
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokenizers import Encoding
+
     from language_models.checkpoint import LanguageModel
 
 ROLES = ("subject_first", "subject_middle", "subject_last", "between", "last")
@@ -65,23 +67,32 @@ def encoded_all(
     lm: LanguageModel, texts: Sequence[str]
 ) -> list[tuple[list[int], list[tuple[int, int]]]]:
     """Return what `encoded` does for each text; the tokenizer reads them all at once."""
+    return [(ids, read.offsets[: len(ids)]) for ids, read in _read(lm, texts)]
+
+
+def ids_of(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of `encoded` for each text."""
+    return [ids for ids, _ in _read(lm, texts)]
+
+
+def _read(lm: LanguageModel, texts: Sequence[str]) -> list[tuple[list[int], Encoding]]:
+    """Return the ids of each text without an end mark, and all that the tokenizer read."""
     try:
         for text in texts:
             text.encode()
     except UnicodeEncodeError:
         # The error itself would carry the text.
         raise RequestError("A text holds half a character. Write it anew as Unicode.") from None
-    if not texts:
-        return []
-    found = lm.tokenizer(list(texts), return_offsets_mapping=True, return_special_tokens_mask=True)
+    # What the tokenizer's own call rests on; that makes five lists of each text, three unused.
+    reader = lm.tokenizer.backend_tokenizer
+    reader.no_truncation()
+    reader.no_padding()
     rows = []
-    for ids, offsets, added in zip(
-        found["input_ids"], found["offset_mapping"], found["special_tokens_mask"], strict=True
-    ):
-        end = len(ids)
+    for found in reader.encode_batch(list(texts)):
+        added, end = found.special_tokens_mask, len(found)
         while end > 1 and added[end - 1]:
             end -= 1
-        rows.append((ids[:end], offsets[:end]))
+        rows.append((found.ids[:end], found))
     return rows
 
 
@@ -124,11 +135,11 @@ def with_targets(
         raise RequestError("Prompt and target need at least one letter each.")
     after = [target if _joined(prompt, target) else f" {target}" for prompt, target in pairs]
     prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
-    alone = dict(zip(prompts, encoded_all(lm, prompts), strict=True))
+    alone = dict(zip(prompts, ids_of(lm, prompts), strict=True))
     whole = encoded_all(lm, [pair[0] + text for pair, text in zip(pairs, after, strict=True)])
     rows = []
     for (prompt, _), text, (ids, offsets) in zip(pairs, after, whole, strict=True):
-        before = alone[prompt][0]
+        before = alone[prompt]
         start = sum(end <= len(prompt) for _, end in offsets)
         if ids[:start] == before and start < len(ids):
             rows.append((ids, start))

@@ -8,7 +8,7 @@ path to it. The model's own plain attention function computes it, as in packing.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,12 +41,20 @@ class _Group:
     """Texts that attention takes together. Their new tokens ask, their whole paths answer.
 
     asking: nodes that ask (texts, w). path: nodes of the paths (texts, t). distance: how far each
-    place of the path lies before the one that asks (texts, w, t), below 0 after it.
+    place of the path lies before the one that asks (texts, w, t), below 0 after it. masks: what is
+    added to attention (texts, 1, w, t), made once for all layers with one window.
     """
 
     asking: Tensor
     path: Tensor
     distance: Tensor
+    masks: dict[int | None, Tensor] = field(default_factory=dict)
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return what is added to attention by layers with this window."""
+        if window not in self.masks:
+            self.masks[window] = added(self.distance, window, dtype)[:, None]
+        return self.masks[window]
 
 
 @dataclass(frozen=True)
@@ -146,13 +154,15 @@ def _grouped(known: Tree) -> tuple[_Group, ...]:
     rows = sorted(((path[-1] - first + 1, path) for first, path in new.items()), key=_size)
     groups: list[_Group] = []
     taken: list[tuple[int, list[int]]] = []
+    longest = 0
     for row in rows:
-        wider = [*taken, row]
-        grid = len(wider) * max(n for n, _ in wider) * max(len(path) for _, path in wider)
-        if taken and (len(wider) > TEXTS_AT_A_TIME or grid > LARGEST_GRID):
+        new_tokens, path = row  # no row before has more new tokens
+        longest = max(longest, len(path))
+        grid = (len(taken) + 1) * new_tokens * longest
+        if taken and (len(taken) == TEXTS_AT_A_TIME or grid > LARGEST_GRID):
             groups.append(_group(taken))
-            wider = [row]
-        taken = wider
+            taken, longest = [], len(path)
+        taken.append(row)
     return (*groups, _group(taken))
 
 
@@ -187,13 +197,12 @@ def _attention(
         kept.append((keys, values))
     found = queries.new_empty(*queries.shape[:2], values.shape[-1])
     for group in _groups.get():
-        mask = added(group.distance, window, query.dtype)[:, None]
         output, _ = attend(
             module,
             queries[group.asking].transpose(1, 2),
             keys[group.path].transpose(1, 2),
             values[group.path].transpose(1, 2),
-            mask,
+            group.mask(window, query.dtype),
             **options,
         )
         found[group.asking] = output
