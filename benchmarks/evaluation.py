@@ -3,10 +3,11 @@
     python -m benchmarks.evaluation [--runs 5] [--threads 2]
 
 The probes are those of plans about a few people of the demo, who are asked for every fact in every
-wording that the model was not trained on. Four sides in turn, several times in
+wording that the model was not trained on. Five sides in turn, several times in
 one process: a loop of single `generate` calls, `generate` on left-padded batches, our generation,
-and our question whether the greedy answer begins with the value on file. Rates are medians of
-prompts a second; a ratio is that of rates of the same round, as the machine is shared.
+one plain forward over padded batches of prompts with their values, and our question whether the
+greedy answer begins with the value on file. Rates are medians of prompts a second; a ratio is that
+of rates of the same round, as the machine is shared.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from demo.people import RELATIONS, people
 from evaluation.known_value import begins_with, starts
 from language_models import load
 from language_models.generation import generate
+from language_models.padding import pad_right
+from language_models.positions import with_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +44,9 @@ WHOLE_VALUE = 48
 LONGEST = 3600
 # Ratios of rates, see figures().
 WANTED = {"generate": 25.0, "padded": 1.25, "known_value": 60.0}
+SIDES = ("loop", "padded", "generate", "forced", "known_value")
+# What one of two keys alone is about.
+APART = {"generate": ("generate", "padded"), "known_value": ("known_value", "forced")}
 Figures = dict[str, Any]
 
 
@@ -101,6 +107,24 @@ def padded(lm: LanguageModel, prompts: Sequence[str]) -> list[str]:
     return texts
 
 
+@torch.inference_mode()
+def forced(lm: LanguageModel, asked: Sequence[tuple[str, str]]) -> list[bool]:
+    """Return whether each value's tokens are the likeliest behind its prompt, as transformers' own
+    forward tells for batches of like length, padded at the end.
+    """
+    rows = with_targets(lm, asked)
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number][0]))
+    told = [False] * len(rows)
+    for begin in range(0, len(order), BATCH):
+        part = order[begin : begin + BATCH]
+        ids, mask = pad_right(lm, [rows[number][0] for number in part])
+        logits = lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        for number, likeliest in zip(part, logits.argmax(dim=-1).tolist(), strict=True):
+            row, start = rows[number]
+            told[number] = likeliest[start - 1 : len(row) - 1] == row[start:]
+    return told
+
+
 def _written(lm: LanguageModel, given: Any, new_tokens: int) -> list[str]:
     ids = given["input_ids"]
     with torch.inference_mode():
@@ -125,13 +149,14 @@ def timed(side: Callable[[], Sequence[Any]]) -> Timed:
 def sides(
     lm: LanguageModel, asked: Sequence[tuple[str, str]], singles: int
 ) -> dict[str, Callable[[], Sequence[Any]]]:
-    """Return the four sides; the loop takes `singles` prompts, spread over all."""
+    """Return the sides; the loop takes `singles` prompts, spread over all."""
     prompts, values = [one for one, _ in asked], [value for _, value in asked]
     few = prompts[:: len(prompts) // singles][:singles]
     return {
         "loop": lambda: single(lm, few),
         "padded": lambda: padded(lm, prompts),
         "generate": lambda: generate(lm, prompts, max_new_tokens=NEW_TOKENS),
+        "forced": lambda: forced(lm, asked),
         "known_value": lambda: begins_with(lm, prompts, values).begins,
     }
 
@@ -147,6 +172,7 @@ def shares(
     return {
         "generate_as_loop": share(few, found["loop"].answers),
         "generate_as_padded": share(ours, found["padded"].answers),
+        "known_value_as_forced": share(found["known_value"].answers, found["forced"].answers),
         "known_value_as_generate": share(found["known_value"].answers, told),
         "values_told": sum(told) / len(told),
     }
@@ -162,15 +188,13 @@ def figures(rounds: Sequence[dict[str, Timed]]) -> Figures:
     """Return rates of all sides and their ratios, medians over the rounds; _cpu: by processor."""
     told: Figures = {}
     for place, end in enumerate(("", "_cpu")):
-        rates = {
-            side: [one[side].rates[place] for one in rounds]
-            for side in ("loop", "padded", "generate", "known_value")
-        }
+        rates = {side: [one[side].rates[place] for one in rounds] for side in SIDES}
         told |= {f"{side}_per_second{end}": median(found) for side, found in rates.items()}
         for name, over, under in (
             ("generate", "generate", "loop"),
             ("padded", "generate", "padded"),
             ("known_value", "known_value", "loop"),
+            ("forced", "known_value", "forced"),
         ):
             pairs = zip(rates[over], rates[under], strict=True)
             told[f"{name}_ratio{end}"] = median(top / bottom for top, bottom in pairs)
@@ -207,12 +231,12 @@ def keep(found: Figures) -> None:
         name: found[name]
         for name in ("prompts", "singles", "new_tokens", "threads", "runs", "load_average")
     }
-    sides = ("generate", "known_value")
-    for side, other in zip(sides, reversed(sides), strict=True):
-        own = {name: one for name, one in found.items() if not name.startswith(other)}
-        told = {name: one for name, one in own.items() if name not in shared}
-        if side == "known_value":
-            told = {name: one for name, one in told.items() if not name.startswith("padded")}
+    for side, other in zip(APART, reversed(APART), strict=True):
+        told = {
+            name: one
+            for name, one in found.items()
+            if name not in shared and not name.startswith(APART[other])
+        }
         add(f"evaluation.{side}", {"ratio": found[f"{side}_ratio"], **told, **shared})
 
 
@@ -226,15 +250,16 @@ def table(found: Figures) -> str:
         ("loop", "loop of single generate calls"),
         ("padded", f"generate, left-padded batches of {BATCH}"),
         ("generate", "ours"),
+        ("forced", f"plain forward with the value, padded batches of {BATCH}"),
         ("known_value", "ours, value forced"),
     ):
         cells = [f"{found[f'{side}_per_second{end}']:,.1f}" for end in ("", "_cpu")]
         loop = (found["loop_per_second"], found["loop_per_second_cpu"])
         if side == "loop":
             ratios = ["1", "1"]
-        elif side == "padded":
+        elif side in ("padded", "forced"):
             ratios = [
-                f"{found[f'padded_per_second{end}'] / one:.1f}"
+                f"{found[f'{side}_per_second{end}'] / one:.1f}"
                 for end, one in zip(("", "_cpu"), loop, strict=True)
             ]
         else:
@@ -244,9 +269,12 @@ def table(found: Figures) -> str:
         "",
         f"ours over left-padded batches: {found['padded_ratio']:.2f}"
         f" ({found['padded_ratio_cpu']:.2f} by CPU seconds)",
+        f"ours over the plain forward: {found['forced_ratio']:.2f}"
+        f" ({found['forced_ratio_cpu']:.2f} by CPU seconds)",
         f"same answers: as the loop {found['generate_as_loop']:.2%}, as left-padded batches"
         f" {found['generate_as_padded']:.2%}; forced as generated"
-        f" {found['known_value_as_generate']:.2%} ({found['values_told']:.1%} of values told)",
+        f" {found['known_value_as_generate']:.2%} ({found['values_told']:.1%} of values told), by"
+        f" the plain forward {found['known_value_as_forced']:.2%}",
         *(
             f"{name} ratio: wanted {wanted:g}, "
             + ("reached" if found[f"{name}_ratio"] >= wanted else "not reached")

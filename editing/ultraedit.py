@@ -212,7 +212,7 @@ class _Batches:
             self.losses.append(self._rounds(batch, report))
             share = self._bound(batch, before)
             self.shares.append(share.written)
-            if not share.borne:
+            if not share.borne or self.tried == len(self.requests):
                 break
             self._hold(batch)
         report("rounds", self._most_rounds, self._most_rounds)

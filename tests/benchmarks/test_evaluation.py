@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.evaluation import (
     NEW_TOKENS,
+    SIDES,
     SINGLE,
     Timed,
     figures,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     import pytest
 
-SIDES = ("loop", "padded", "generate", "known_value")
-
 
 def test_questions_are_as_many_as_asked_for_and_all_different() -> None:
     asked = questions()
@@ -45,11 +44,11 @@ def test_all_sides_answer_alike() -> None:
 
     found = {name: timed(measured[name]) for name in SIDES}
 
-    assert [len(found[name].answers) for name in SIDES] == [4, 20, 20, 20]
+    assert [len(found[name].answers) for name in SIDES] == [4, 20, 20, 20, 20]
     assert lm.tokenizer.padding_side == before
     equal = shares(lm, asked, found, 4)
     assert equal["generate_as_loop"] == equal["generate_as_padded"] == 1
-    assert equal["known_value_as_generate"] == 1
+    assert equal["known_value_as_generate"] == equal["known_value_as_forced"] == 1
     assert equal["values_told"] > 0.9
     assert all(one.seconds > 0 and one.cpu_seconds > 0 for one in found.values())
 
@@ -58,18 +57,21 @@ def test_ratios_are_medians_over_rounds_of_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def round_of(loop: float, ours: float) -> Any:
-        seconds = {"loop": loop, "padded": 2.0, "generate": ours, "known_value": ours / 2}
+        seconds = {
+            "loop": loop, "padded": 2.0, "generate": ours, "forced": ours, "known_value": ours / 2,
+        }  # fmt: skip
         return {name: Timed(["a"] * 10, one, 2 * one) for name, one in seconds.items()}
 
     told = figures([round_of(10, 1), round_of(30, 1), round_of(20, 1)])
 
     assert told["generate_ratio"] == told["generate_ratio_cpu"] == 20
     assert told["known_value_ratio"] == 40
-    assert told["padded_ratio"] == 2
+    assert told["padded_ratio"] == told["forced_ratio"] == 2
     assert told["loop_per_second"] == 0.5
     assert told["loop_per_second_cpu"] == 0.25
     monkeypatch.setenv("LETHE_VAR", str(tmp_path))
-    same = {"generate_as_loop": 1.0, "generate_as_padded": 1.0, "known_value_as_generate": 1.0}
+    same = dict.fromkeys(("generate_as_loop", "generate_as_padded"), 1.0)
+    same |= dict.fromkeys(("known_value_as_generate", "known_value_as_forced"), 1.0)
     run = {"prompts": 10, "singles": SINGLE, "new_tokens": NEW_TOKENS, "threads": 2, "runs": 3}
     whole = {**told, **same, **run, "values_told": 0.5, "load_average": [1.0]}
     keep(whole)
@@ -77,7 +79,9 @@ def test_ratios_are_medians_over_rounds_of_pairs(
     assert kept["evaluation.generate.ratio"] == 20
     assert kept["evaluation.known_value.ratio"] == 40
     assert kept["evaluation"]["generate"]["padded_ratio"] == 2
+    assert kept["evaluation"]["known_value"]["forced_ratio"] == 2
     assert "padded_ratio" not in kept["evaluation"]["known_value"]
+    assert "forced_ratio" not in kept["evaluation"]["generate"]
     assert kept["evaluation"]["known_value"]["known_value_as_generate"] == 1
     assert "| loop of single generate calls | 0.5 | 0.2 | 1 | 1 |" in table(whole)
     assert "generate ratio: wanted 25, not reached" in table(whole)
