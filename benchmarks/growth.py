@@ -4,7 +4,7 @@
 
 Leaves the figures in summary.json and a plot in editing-growth.svg beside it. Passes are told
 beside the seconds: where facts need more of them, the cost rises though no pass costs more. With
---fixed every fact gets as many passes, as published, whether it needs them or not; that plot is
+--fixed every fact gets as many passes, whether it needs them or not; that plot is
 editing-growth-fixed.svg.
 """
 

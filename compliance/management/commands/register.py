@@ -17,6 +17,9 @@ from compliance.wordings_file import WordingsError, check
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
+# What reading a file as JSON raises; neither message repeats what stands in it.
+NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
+
 
 class Command(BaseCommand):
     help = "Register a model folder and the JSONL records it was trained on (docs/stewards.md)."
@@ -44,7 +47,7 @@ class Command(BaseCommand):
             stored = registry.bring(options["model"]) if options["model"] else None
             with transaction.atomic():
                 self._register(organisation, stored, wordings, options)
-        except (registry.RegistrationError, WordingsError, OSError, ValueError) as error:
+        except (registry.RegistrationError, WordingsError, OSError, *NOT_JSON) as error:
             raise CommandError(str(error)) from error
         except IntegrityError:
             raise CommandError("A model or dataset of this name is registered already.") from None
