@@ -120,11 +120,10 @@ class Bench:
             "--out": out,
         }
         arguments = [str(part) for pair in options.items() for part in pair]
-        threads = {"OMP_NUM_THREADS": str(self.threads), "GOMP_SPINCOUNT": "1000"}
         finished = subprocess.run(
             [*command, *arguments],
             cwd=ROOT,
-            env={**environment, **threads},
+            env={**environment, "OMP_NUM_THREADS": str(self.threads)},
             capture_output=True,
             text=True,
             timeout=LONGEST,

@@ -133,7 +133,7 @@ class Bench:
         done = subprocess.run(
             [*command, *(str(part) for pair in options.items() for part in pair)],
             cwd=ROOT,
-            env={**environment, "OMP_NUM_THREADS": str(self.threads), "GOMP_SPINCOUNT": "1000"},
+            env={**environment, "OMP_NUM_THREADS": str(self.threads)},
             capture_output=True,
             text=True,
             timeout=LONGEST,

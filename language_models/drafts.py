@@ -8,14 +8,18 @@ they are written, so the answers are those of writing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from language_models.forced import likeliest
+from language_models.forced import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from transformers import DynamicCache
 
     from language_models.checkpoint import LanguageModel
+    from language_models.shared_prefixes import Memory
 
 # The new tokens of a row, and whether the model came to its own end.
 Answer = tuple[list[int], bool]
@@ -26,6 +30,8 @@ ALIKE = 0.5
 # half of writing it.
 TRIAL = 64
 FEWEST_HELD = 0.5
+# Of a forward that checks: what does not hold is written from its memory, many rows at a time.
+MOST_TOKENS = 2**14
 
 
 def drafted_by(rows: Sequence[Sequence[int]]) -> dict[int, int]:
@@ -50,15 +56,36 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> bool:
     return same >= ALIKE * shorter
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What greedy writing is known to give, by row number: whole answers, and beginnings of others.
+
+    memory: what attention keeps of texts, numbers: of each row with a beginning the number of its
+    text, which is row and beginning but for the last token.
+    """
+
+    whole: dict[int, Answer]
+    begun: dict[int, list[int]]
+    memory: Memory | None = None
+    numbers: dict[int, int] = field(default_factory=dict)
+
+    def fill(self, cache: DynamicCache, rows: Sequence[int], lengths: Sequence[int]) -> bool:
+        """Put rows with their beginnings, so many tokens but the last, into a new cache.
+
+        False where nothing was kept, or not so that this cache can take it.
+        """
+        wanted = [(self.numbers.get(row, 0), n - 1) for row, n in zip(rows, lengths, strict=True)]
+        return self.memory is not None and self.memory.put(cache, wanted)
+
+
 def check(
     lm: LanguageModel,
     rows: Sequence[Sequence[int]],
     drafts: Mapping[int, Answer],
     steps: int,
     stops: Collection[int],
-) -> tuple[dict[int, Answer], dict[int, list[int]]]:
-    """Return what greedy writing of `steps` tokens is known to give, by row number: whole answers,
-    and beginnings of answers.
+) -> Iterator[Checked]:
+    """Yield, some rows at a time, what greedy writing of `steps` tokens is known to give.
 
     drafts: row number -> answer. stops: tokens that end a text. Where little of the first drafts
     holds, the others are not checked.
@@ -66,11 +93,24 @@ def check(
     numbers = list(drafts)
     # Some of all: neighbours ask about one person.
     trial = numbers[:: max(1, len(numbers) // TRIAL)]
-    sure = _sure(lm, rows, {number: drafts[number] for number in trial})
+    tried = [*_sure(lm, rows, {number: drafts[number][0] for number in trial})]
+    sure = {number: tokens for found, _ in tried for number, tokens in found.items()}
     held = sum(len(tokens) - 1 for tokens in sure.values())
-    if held >= FEWEST_HELD * sum(len(drafts[number][0]) for number in trial):
-        rest = set(numbers) - set(trial)
-        sure |= _sure(lm, rows, {number: drafts[number] for number in rest})
+    if held < FEWEST_HELD * sum(len(drafts[number][0]) for number in trial):
+        yield _told(sure, steps, stops)
+        return
+    first = _told(sure, steps, stops)
+    yield Checked(first.whole, {})
+    # What is begun is checked again with the others, to have it in their memory.
+    rest = {number: drafts[number][0] for number in numbers if number not in first.whole}
+    rest |= {number: tokens[:-1] for number, tokens in first.begun.items()}
+    for found, memory in _sure(lm, rows, rest):
+        told = _told(found, steps, stops)
+        order = dict(zip(found, range(len(found)), strict=True))
+        yield Checked(told.whole, told.begun, memory, order)
+
+
+def _told(sure: Mapping[int, list[int]], steps: int, stops: Collection[int]) -> Checked:
     whole: dict[int, Answer] = {}
     begun: dict[int, list[int]] = {}
     for number, tokens in sure.items():
@@ -80,18 +120,21 @@ def check(
             whole[number] = tokens[:steps], False
         else:
             begun[number] = tokens
-    return whole, begun
+    return Checked(whole, begun)
 
 
 def _sure(
-    lm: LanguageModel, rows: Sequence[Sequence[int]], drafts: Mapping[int, Answer]
-) -> dict[int, list[int]]:
-    """Return the tokens of each draft that hold, and the one that the model would write next."""
+    lm: LanguageModel, rows: Sequence[Sequence[int]], drafts: Mapping[int, list[int]]
+) -> Iterator[tuple[dict[int, list[int]], Memory | None]]:
+    """Yield the tokens of each draft that hold, and the one that the model would write next; and
+    what attention keeps of rows with drafts, in the same order.
+    """
     numbers = list(drafts)
-    given = [([*rows[number], *drafts[number][0]], len(rows[number])) for number in numbers]
-    found = {}
-    for place, tokens in likeliest(lm, given):
-        draft, _ = drafts[numbers[place]]
-        same = next((n for n, one in enumerate(draft) if one != tokens[n]), len(draft))
-        found[numbers[place]] = tokens[: same + 1]
-    return found
+    given = [([*rows[number], *drafts[number]], len(rows[number])) for number in numbers]
+    for asked in ask(lm, given, most_tokens=MOST_TOKENS, remember=True):
+        found = {}
+        for place, tokens in zip(asked.numbers, asked.tokens, strict=True):
+            draft = drafts[numbers[place]]
+            same = next((n for n, one in enumerate(draft) if one != tokens[n]), len(draft))
+            found[numbers[place]] = tokens[: same + 1]
+        yield found, asked.memory

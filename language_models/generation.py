@@ -8,13 +8,14 @@ Greedy answers of prompts that end alike are checked instead of written where th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
 
 from language_models.cache import cache_with_room
-from language_models.drafts import Answer, check, drafted_by
+from language_models.drafts import Answer, Checked, check, drafted_by
 from language_models.errors import NoNumbers, RequestError
 from language_models.forced import NOT_FINITE
 from language_models.modes import evaluating
@@ -24,7 +25,7 @@ from language_models.progress import Progress, silent
 from language_models.shared_prefixes import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from language_models.checkpoint import LanguageModel
 
@@ -97,26 +98,30 @@ def write(
     drafted = drafted_by(rows) if draws is None else {}
     answers: dict[int, Answer] = {}
 
-    def answer(begun: Mapping[int, list[int]]) -> None:
+    def answer(begun: Mapping[int, list[int]], known: Checked | None = None) -> None:
         """Write the answers that begin with these tokens."""
         texts = {number: [*rows[number], *first] for number, first in begun.items()}
         limits = {number: max_new_tokens - len(first) for number, first in begun.items()}
         room = {number: len(text) + limits[number] for number, text in texts.items()}
         for batch in batches(room, batch_size):
             given = [(texts[number], limits[number]) for number in batch]
+            fill = None if known is None else partial(known.fill, rows=batch)
             with evaluating(lm):
-                new = _continue(lm, given, temperature, None if draws is None else draws[batch])
+                new = _continue(
+                    lm, given, temperature, None if draws is None else draws[batch], fill
+                )
             for number, (tokens, stopped) in zip(batch, new, strict=True):
                 answers[number] = [*begun[number], *tokens], stopped
             report("generate", len(answers), len(rows))
 
     answer({number: [] for number in range(len(rows)) if number not in drafted})
     drafts = {number: answers[first] for number, first in drafted.items()}
-    whole, begun = check(lm, rows, drafts, max_new_tokens, end_tokens(lm))
-    answers |= whole
-    if whole:
-        report("generate", len(answers), len(rows))
-    answer({number: begun.get(number, []) for number in drafts if number not in whole})
+    for known in check(lm, rows, drafts, max_new_tokens, end_tokens(lm)):
+        answers |= known.whole
+        if known.whole:
+            report("generate", len(answers), len(rows))
+        answer(known.begun, known)
+    answer({number: [] for number in drafts if number not in answers})
     return [
         Written(lm.tokenizer.decode(new, skip_special_tokens=True), stopped)
         for new, stopped in (answers[number] for number in range(len(rows)))
@@ -217,8 +222,12 @@ def _continue(
     given: Sequence[tuple[list[int], int]],
     temperature: float,
     draws: torch.Tensor | None,
+    filled: Callable[..., bool] | None = None,
 ) -> list[Answer]:
-    """Return the answer to each (row, most new tokens)."""
+    """Return the answer to each (row, most new tokens).
+
+    filled: puts all of the rows but their last tokens into a cache, where it can.
+    """
     rows, limits = [row for row, _ in given], [limit for _, limit in given]
     ids, mask = pad_left(lm, rows)
     stops = torch.tensor(end_tokens(lm), dtype=torch.long, device=lm.device)
@@ -229,7 +238,10 @@ def _continue(
     running = torch.arange(len(rows))  # the rows that are computed
     ended = torch.zeros(len(rows), dtype=torch.bool)  # which of them came to their end
     finite = torch.ones((), dtype=torch.bool, device=lm.device)
-    first = fill(lm, rows, cache)
+    if filled is not None and filled(cache, lengths=[len(row) for row in rows]):
+        first, ids, position = None, ids[:, -1:], position[:, -1:]
+    else:
+        first = fill(lm, rows, cache)
     for step in range(max(limits)):
         logits = first if first is not None and step == 0 else _next(lm, ids, mask, position, cache)
         drawn = None if draws is None else draws[running, step]

@@ -60,23 +60,22 @@ def encoded(lm: LanguageModel, text: str) -> tuple[list[int], list[tuple[int, in
     Some tokenizers close each text with a mark; nothing is written or predicted after that.
     Raises RequestError for a text that is not valid Unicode.
     """
-    return encoded_all(lm, [text])[0]
-
-
-def encoded_all(
-    lm: LanguageModel, texts: Sequence[str]
-) -> list[tuple[list[int], list[tuple[int, int]]]]:
-    """Return what `encoded` does for each text; the tokenizer reads them all at once."""
-    return [(ids, read.offsets[: len(ids)]) for ids, read in _read(lm, texts)]
+    [(ids, read)] = _read(lm, [text])
+    return ids, read.offsets[: len(ids)]
 
 
 def ids_of(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of `encoded` for each text."""
-    return [ids for ids, _ in _read(lm, texts)]
+    """Return the token ids of `encoded` for each text; the tokenizer reads them all at once."""
+    return [ids for ids, _ in _read(lm, texts, characters=False)]
 
 
-def _read(lm: LanguageModel, texts: Sequence[str]) -> list[tuple[list[int], Encoding]]:
-    """Return the ids of each text without an end mark, and all that the tokenizer read."""
+def _read(
+    lm: LanguageModel, texts: Sequence[str], *, characters: bool = True
+) -> list[tuple[list[int], Encoding]]:
+    """Return the ids of each text without an end mark, and all that the tokenizer read.
+
+    characters: with those that each token stands for.
+    """
     try:
         for text in texts:
             text.encode()
@@ -87,8 +86,9 @@ def _read(lm: LanguageModel, texts: Sequence[str]) -> list[tuple[list[int], Enco
     reader = lm.tokenizer.backend_tokenizer
     reader.no_truncation()
     reader.no_padding()
+    read = reader.encode_batch if characters else reader.encode_batch_fast
     rows = []
-    for found in reader.encode_batch(list(texts)):
+    for found in read(list(texts)):
         added, end = found.special_tokens_mask, len(found)
         while end > 1 and added[end - 1]:
             end -= 1
@@ -136,17 +136,26 @@ def with_targets(
     after = [target if _joined(prompt, target) else f" {target}" for prompt, target in pairs]
     prompts = list(dict.fromkeys(prompt for prompt, _ in pairs))
     alone = dict(zip(prompts, ids_of(lm, prompts), strict=True))
-    whole = encoded_all(lm, [pair[0] + text for pair, text in zip(pairs, after, strict=True)])
+    whole = _read(lm, [pair[0] + text for pair, text in zip(pairs, after, strict=True)])
     rows = []
-    for (prompt, _), text, (ids, offsets) in zip(pairs, after, whole, strict=True):
+    for (prompt, _), text, (ids, read) in zip(pairs, after, whole, strict=True):
         before = alone[prompt]
-        start = sum(end <= len(prompt) for _, end in offsets)
-        if ids[:start] == before and start < len(ids):
+        start = len(before)
+        if not before:
+            raise RequestError("The tokenizer reads nothing in a prompt. Write it in letters.")
+        if start < len(ids) and ids[:start] == before and _ends_behind(read, start, len(prompt)):
             rows.append((ids, start))
         else:
             # The tokenizer merged across the border.
-            rows.append((before + _continuation(lm, before, text, _text(lm, ids)), len(before)))
+            rows.append((before + _continuation(lm, before, text, _text(lm, ids)), start))
     return rows
+
+
+def _ends_behind(read: Encoding, token: int, border: int) -> bool:
+    """Whether this token is the first whose characters end behind the first `border` ones."""
+    # A mark that stands for no character has none.
+    ends = [chars[1] if (chars := read.token_to_chars(at)) else 0 for at in (token - 1, token)]
+    return ends[0] <= border < ends[1]
 
 
 def _continuation(lm: LanguageModel, before: list[int], after: str, whole: str) -> list[int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 
@@ -42,19 +43,34 @@ class _Group:
 
     asking: nodes that ask (texts, w). path: nodes of the paths (texts, t). distance: how far each
     place of the path lies before the one that asks (texts, w, t), below 0 after it. masks: what is
-    added to attention (texts, 1, w, t), made once for all layers with one window.
+    added to attention (texts, 1, w, t), made once for all layers with one window. rows: where the
+    heads of asking and path stand, made once for all layers with as many heads.
     """
 
     asking: Tensor
     path: Tensor
     distance: Tensor
     masks: dict[int | None, Tensor] = field(default_factory=dict)
+    rows: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is added to attention by layers with this window."""
         if window not in self.masks:
             self.masks[window] = added(self.distance, window, dtype)[:, None]
         return self.masks[window]
+
+    def asked(self, queries: Tensor) -> Tensor:
+        """Return the queries (n, heads, d) of those that ask: (texts, heads, w, d)."""
+        return _taken(queries, self._rows(queries.shape[1])[0])
+
+    def answered(self, kept: Tensor) -> Tensor:
+        """Return the keys or values (n, heads, d) along the paths: (texts, heads, t, d)."""
+        return _taken(kept, self._rows(kept.shape[1])[1])
+
+    def _rows(self, heads: int) -> tuple[Tensor, Tensor]:
+        if heads not in self.rows:
+            self.rows[heads] = _rows(self.asking, heads), _rows(self.path, heads)
+        return self.rows[heads]
 
 
 @dataclass(frozen=True)
@@ -84,30 +100,61 @@ def states_of(lm: LanguageModel, texts: Sequence[Sequence[int]]) -> tuple[Tensor
     return _states(lm, known), known.paths
 
 
-def fill(lm: LanguageModel, texts: Sequence[Sequence[int]], cache: DynamicCache) -> Tensor | None:
-    """Put all texts but for padding into a new cache, and return the logits after each (b, v).
+@dataclass(frozen=True)
+class Memory:
+    """What attention keeps of texts after one forward.
 
-    They stand in it as padded on the left. None, and the cache as it was, where beginnings are not
-    shared enough to pay, or this model is not computed so.
+    layers: keys and values of all nodes (n, heads, d), layer by layer. paths: the node of each
+    token of each text.
     """
-    if not exchangeable(lm) or not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
-        return None
-    known = tree(texts)
-    if len(known.ids) > MOST_NODES * sum(map(len, texts)):
-        return None
-    kept: list[tuple[Tensor, Tensor]] = []
-    before = _kept.set(kept)
+
+    layers: list[tuple[Tensor, Tensor]]
+    paths: list[list[int]]
+
+    def put(self, cache: DynamicCache, beginnings: Sequence[tuple[int, int]]) -> bool:
+        """Put beginnings of texts (number, tokens) into a new cache, padded on the left.
+
+        False, and the cache as it was, for layers that are kept in another way.
+        """
+        if len(self.layers) != len(cache.layers):  # some borrow the keys of others
+            return False
+        if not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+            return False
+        width = max(tokens for _, tokens in beginnings)
+        # What stands where the padding is, is masked.
+        places = torch.tensor(
+            [[0] * (width - tokens) + self.paths[text][:tokens] for text, tokens in beginnings]
+        )
+        for layer, pair in zip(cache.layers, self.layers, strict=True):
+            layer.update(*(_taken(one, _rows(places, one.shape[1])) for one in pair))
+        return True
+
+
+def remembered(lm: LanguageModel, known: Tree) -> tuple[Tensor, Memory]:
+    """Return the last states (n, d) and what attention keeps, where attention is exchangeable."""
+    layers: list[tuple[Tensor, Tensor]] = []
+    before = _kept.set(layers)
     try:
         states = _states(lm, known)
     finally:
         _kept.reset(before)
-    if len(kept) != len(cache.layers):  # layers that borrow the keys of others
+    return states, Memory(layers, known.paths)
+
+
+def fill(lm: LanguageModel, texts: Sequence[Sequence[int]], cache: DynamicCache) -> Tensor | None:
+    """Put all texts but for padding into a new cache, and return the logits after each (b, v).
+
+    None, and the cache as it was, where beginnings are not shared enough to pay, or this model is
+    not computed so.
+    """
+    if not exchangeable(lm):
         return None
-    width = max(map(len, texts))
-    # What stands where the padding is, is masked.
-    places = torch.tensor([[0] * (width - len(path)) + path for path in known.paths])
-    for layer, pair in zip(cache.layers, kept, strict=True):
-        layer.update(*(one[places].transpose(1, 2) for one in pair))
+    known = tree(texts)
+    if len(known.ids) > MOST_NODES * sum(map(len, texts)):
+        return None
+    states, memory = remembered(lm, known)
+    if not memory.put(cache, [(number, len(text)) for number, text in enumerate(texts)]):
+        return None
     last = torch.tensor([path[-1] for path in known.paths])
     return parts(lm.model).logits(states[last])
 
@@ -199,14 +246,26 @@ def _attention(
     for group in _groups.get():
         output, _ = attend(
             module,
-            queries[group.asking].transpose(1, 2),
-            keys[group.path].transpose(1, 2),
-            values[group.path].transpose(1, 2),
+            group.asked(queries),
+            group.answered(keys),
+            group.answered(values),
             group.mask(window, query.dtype),
             **options,
         )
-        found[group.asking] = output
+        found.index_copy_(0, group.asking.flatten(), output.flatten(0, 1))
     return found[None], None
+
+
+def _rows(nodes: Tensor, heads: int) -> Tensor:
+    """Return where the heads of these nodes (b, t) stand among all heads: (b, heads, t)."""
+    return nodes[:, None] * heads + torch.arange(heads)[:, None]
+
+
+def _taken(heads: Tensor, rows: Tensor) -> Tensor:
+    """Return these rows of all heads of all nodes (n, heads, d), head by head without a gap: the
+    products of attention would copy them into that order.
+    """
+    return F.embedding(rows, heads.flatten(0, 1))
 
 
 AttentionInterface.register(NAME, _attention)
