@@ -91,6 +91,8 @@ def check(
     holds, the others are not checked.
     """
     numbers = list(drafts)
+    if not numbers:
+        return
     # Some of all: neighbours ask about one person.
     trial = numbers[:: max(1, len(numbers) // TRIAL)]
     tried = [*_sure(lm, rows, {number: drafts[number][0] for number in trial})]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Tokens of a batch, padding and room for new ones included. On a processor, prompts of 10 to 470
 # tokens: half as many take as long, twice as many a quarter longer.
 WIDEST = 2**13
+WIDEST_LAST = WIDEST * 5 // 4
 # Rows that came to their end are computed on until they are more than this share: to take rows out
 # means to copy what is kept of all others.
 MOST_ENDED = 0.25
@@ -130,16 +131,20 @@ def write(
 
 def batches(lengths: Mapping[int, int], most: int) -> Iterator[list[int]]:
     """Split rows (number -> length), shortest first, so that no batch has more than `most` or is
-    padded too wide.
+    padded too wide; a little wider where that spares a small last one.
     """
-    batch: list[int] = []
-    for number in sorted(lengths, key=lengths.__getitem__):
-        if batch and (len(batch) == most or (len(batch) + 1) * lengths[number] > WIDEST):
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
+    order = sorted(lengths, key=lengths.__getitem__)
+    while order:
+        longest = lengths[order[-1]]
+        if len(order) <= most and len(order) * longest <= WIDEST_LAST:
+            count = len(order)
+        else:
+            count = next(
+                (n for n, row in enumerate(order) if n == most or (n + 1) * lengths[row] > WIDEST),
+                len(order),
+            )
+        yield order[: max(1, count)]
+        order = order[max(1, count) :]
 
 
 @torch.inference_mode()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from language_models.attention import exchangeable
+from language_models.cache import cache_with_room
 from language_models.drafts import TRIAL, check, drafted_by
 from language_models.families import FAMILIES
 from language_models.forced import likeliest
 from language_models.generation import encode_all, write
+from language_models.modes import evaluating
 from tests.language_models.factories import tiny_model
 
 LEADS = ("", "From the file: ", "As far as is known, ", "Note of the teller. ")
@@ -76,11 +80,11 @@ def test_wrong_drafts_are_left_after_a_trial() -> None:
     rows = encode_all(lm, [f"{number} was born in" for number in range(4 * TRIAL)])
     drafts = {number: ([3, 3, 3, 3], False) for number in range(len(rows))}
 
-    whole, begun = check(lm, rows, drafts, 6, stops=[2])
+    [checked] = check(lm, rows, drafts, 6, stops=[2])
 
-    assert whole == {}
-    assert len(begun) == TRIAL
-    for number, tokens in begun.items():
+    assert checked.whole == {}
+    assert len(checked.begun) == TRIAL
+    for number, tokens in checked.begun.items():
         (_, alone), *_ = likeliest(lm, [(rows[number], len(rows[number]))])
         assert tokens[:1] == alone
 
@@ -95,4 +99,39 @@ def test_progress_comes_to_its_end_also_where_the_last_answers_are_checked() -> 
 
 
 def test_nothing_is_checked_without_drafts() -> None:
-    assert check(tiny_model(), [], {}, 4, []) == ({}, {})
+    assert list(check(tiny_model(), [], {}, 4, [])) == []
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_what_is_begun_is_written_on_from_what_the_check_kept(family: str) -> None:
+    # Longer than the windows of the tiny models that have one.
+    lm = tiny_model(family, num_hidden_layers=2, sliding_window=8)
+    rows = encode_all(lm, PROMPTS)
+    wanted = [write(lm, [prompt], max_new_tokens=6)[0] for prompt in PROMPTS]
+    with torch.inference_mode():
+        alone = dict(likeliest(lm, [(row, len(row)) for row in rows]))
+        # The first token of each draft holds, the next may not.
+        drafts = {number: ([*tokens, 3], False) for number, tokens in alone.items()}
+        (trial, checked) = check(lm, rows, drafts, 6, stops=[2])
+
+    assert trial.begun == {}
+    assert checked.begun
+    assert (checked.memory is not None) == exchangeable(lm)
+    for number, tokens in checked.begun.items():
+        text = [*rows[number], *tokens]
+        cache = cache_with_room(lm.model.config, len(text))
+        with torch.inference_mode(), evaluating(lm):
+            if not checked.fill(cache, [number], [len(text)]):
+                assert not exchangeable(lm)
+                continue
+            assert cache.get_seq_length() == len(text) - 1
+            mask, place = torch.ones(1, len(text)), torch.tensor([[len(text) - 1]])
+            kept = lm.model(
+                input_ids=torch.tensor([text[-1:]]),
+                attention_mask=mask,
+                position_ids=place,
+                past_key_values=cache,
+            ).logits[0, -1]
+            whole = lm.model(torch.tensor([text]), use_cache=False).logits[0, -1]
+        assert torch.allclose(kept, whole, rtol=1e-4, atol=1e-4)
+    assert write(lm, PROMPTS, max_new_tokens=6) == wanted

@@ -6,7 +6,7 @@ import torch
 from language_models import RequestError, generate, nll
 from language_models.errors import NoNumbers
 from language_models.families import FAMILIES
-from language_models.generation import Written, encode, write
+from language_models.generation import WIDEST, WIDEST_LAST, Written, batches, encode, write
 from tests.language_models.factories import tiny_model
 
 PROMPTS = [
@@ -184,3 +184,25 @@ def test_prompt_that_leaves_no_room_is_refused_before_anything_is_written() -> N
     longest = "a" * window
     with pytest.raises(RequestError, match=f"the {window} that this model reads"):
         generate(lm, ["a", longest], max_new_tokens=4)
+
+
+def test_batches_hold_every_row_once_and_none_is_padded_too_wide() -> None:
+    lengths = {number: 10 + number % 37 for number in range(500)}
+
+    found = list(batches(lengths, 200))
+
+    assert sorted(number for batch in found for number in batch) == sorted(lengths)
+    assert all(len(batch) <= 200 for batch in found)
+    widths = [len(batch) * max(lengths[number] for number in batch) for batch in found]
+    assert max(widths[:-1]) <= WIDEST
+    assert widths[-1] <= WIDEST_LAST
+
+
+def test_a_small_last_batch_is_spared() -> None:
+    fits = WIDEST // 40
+    assert [len(batch) for batch in batches(dict.fromkeys(range(fits + 10), 40), 1000)] == [214]
+    assert [len(batch) for batch in batches(dict.fromkeys(range(2 * fits), 40), 1000)] == [204, 204]
+
+
+def test_a_row_wider_than_any_batch_is_one_of_its_own() -> None:
+    assert list(batches({0: 5, 1: 2 * WIDEST, 2: 2 * WIDEST}, 10)) == [[0], [1], [2]]

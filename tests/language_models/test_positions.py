@@ -196,6 +196,14 @@ def test_locate_refuses_a_subject_that_the_tokenizer_drops() -> None:
         locate(lm, "A {} b", "\u00ad")
 
 
+def test_with_target_refuses_a_prompt_that_the_tokenizer_drops() -> None:
+    lm = speaker("bytes")
+    lm.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\u00ad", "")
+
+    with pytest.raises(RequestError, match="reads nothing in a prompt"):
+        with_target(lm, "\u00ad", "b")
+
+
 @pytest.mark.parametrize("kind", KNOWN)
 def test_with_target_that_starts_with_a_mark_joins_it_or_refuses(kind: str) -> None:
     lm = speaker(kind)
