@@ -243,12 +243,12 @@ def _continue(
     running = torch.arange(len(rows))  # the rows that are computed
     ended = torch.zeros(len(rows), dtype=torch.bool)  # which of them came to their end
     finite = torch.ones((), dtype=torch.bool, device=lm.device)
-    if filled is not None and filled(cache, lengths=[len(row) for row in rows]):
-        first, ids, position = None, ids[:, -1:], position[:, -1:]
-    else:
-        first = fill(lm, rows, cache)
+    if kept := filled is not None and filled(cache, lengths=[len(row) for row in rows]):
+        ids, position = ids[:, -1:], position[:, -1:]
+    logits = None if kept else fill(lm, rows, cache)
     for step in range(max(limits)):
-        logits = first if first is not None and step == 0 else _next(lm, ids, mask, position, cache)
+        if logits is None:
+            logits = _next(lm, ids, mask, position, cache)
         drawn = None if draws is None else draws[running, step]
         chosen, weight = _choose(logits, temperature, drawn)
         finite &= weight.isfinite().all().to(finite.device)
@@ -267,8 +267,7 @@ def _continue(
             cache.batch_select_indices(keep)
             chosen, mask, position = chosen[keep], mask[keep], position[keep]
         ids = chosen[:, None]
-        mask = F.pad(mask, (0, 1), value=1)
-        position = position[:, -1:] + 1
+        mask, position, logits = F.pad(mask, (0, 1), value=1), position[:, -1:] + 1, None
     # Read once, as each look waits for the device.
     if not finite:
         raise NoNumbers(NOT_FINITE)
