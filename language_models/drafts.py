@@ -74,8 +74,10 @@ class Checked:
 
         False where nothing was kept, or not so that this cache can take it.
         """
-        wanted = [(self.numbers.get(row, 0), n - 1) for row, n in zip(rows, lengths, strict=True)]
-        return self.memory is not None and self.memory.put(cache, wanted)
+        if self.memory is None:
+            return False
+        texts = [self.numbers[row] for row in rows]
+        return self.memory.put(cache, [(t, n - 1) for t, n in zip(texts, lengths, strict=True)])
 
 
 def check(
@@ -95,7 +97,7 @@ def check(
         return
     # Some of all: neighbours ask about one person.
     trial = numbers[:: max(1, len(numbers) // TRIAL)]
-    tried = [*_sure(lm, rows, {number: drafts[number][0] for number in trial})]
+    tried = _sure(lm, rows, {number: drafts[number][0] for number in trial})
     sure = {number: tokens for found, _ in tried for number, tokens in found.items()}
     held = sum(len(tokens) - 1 for tokens in sure.values())
     if held < FEWEST_HELD * sum(len(drafts[number][0]) for number in trial):
