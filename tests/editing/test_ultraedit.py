@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from editing import edit
 from editing.contexts import neighbour_keys
@@ -17,10 +18,12 @@ from editing.memory import EditedKeys
 from editing.outcome import achieved
 from editing.training_rows import end_mark, target_rows
 from editing.ultraedit import System, UltraEditConfig, wanted_change
+from editing.ultraedit_passes import Passes
 from language_models import DeltaError, NotReached, RequestError
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
 from language_models.families import FAMILIES
+from language_models.replay import frozen
 from language_models.tracing import Site
 from tests.editing.gradient_cases import OTHER, REQUEST, changed, digests, model, standing
 from tests.language_models.factories import MIXTURES
@@ -110,6 +113,33 @@ def _paper_change(
             system = system + config.neighbour_weight * (K.T @ K)
         changes[place.name] = torch.linalg.inv(system) @ H.T @ V
     return {name: change.T for name, change in changes.items()}
+
+
+def test_kept_keys_are_those_of_the_matrix_and_the_loss_is_the_mean_over_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("editing.ultraedit_passes.ROWS_PER_PASS", 2)
+    lm = model()
+    place = parts(lm.model).mlp_out(1)
+    rows = target_rows(lm, [REQUEST, OTHER], end=end_mark(lm))
+    nothing = {place.name: torch.zeros_like(place.matrix, dtype=torch.float64)}
+
+    with frozen(lm):
+        passes = Passes(lm, 1, [place])
+        batch = passes.keep(rows)
+        keys = passes.keys(batch, nothing)
+        _, loss = passes.factors(batch, nothing)
+
+    assert len(batch) > 1
+    scored = [Scored(row.ids, row.start) for row in rows]
+    found = gradient_factors(lm, [place], scored, tokens=TARGET_TOKENS)[place.name]
+    assert torch.allclose(keys[place.name], found.keys.double(), rtol=1e-4, atol=1e-5)
+    losses = []
+    for row in rows:
+        with torch.no_grad():
+            logits = lm.model(torch.tensor([row.ids])).logits[0, row.start - 1 : -1]
+        losses.append(float(F.cross_entropy(logits, torch.tensor(row.ids[row.start :]))))
+    assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
 # So many that some would only be looked at, were they to bound the change.
