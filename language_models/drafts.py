@@ -30,7 +30,8 @@ ALIKE = 0.5
 # half of writing it.
 TRIAL = 64
 FEWEST_HELD = 0.5
-# Of a forward that checks: what does not hold is written from its memory, many rows at a time.
+# Tokens of a forward that checks, more than forced.MOST_TOKENS: what does not hold is written on
+# from its memory, and many rows at a time are written faster.
 MOST_TOKENS = 2**14
 
 

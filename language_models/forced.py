@@ -26,7 +26,7 @@ NOT_FINITE = (
     "The model computes numbers that are not finite (NaN or infinity), so nothing that it says"
     " counts. Check its weights, or load it with dtype float32."
 )
-# Of a forward.
+# Tokens of a forward, counted before beginnings are shared.
 MOST_TOKENS = 2**13
 # Places whose logits are held at a time: with 256,000 tokens to choose from, 1 GiB.
 MOST_PLACES = 2**10
@@ -65,7 +65,7 @@ def ask(
 ) -> Iterator[Asked]:
     """Yield what `likeliest` does, forward by forward.
 
-    most_tokens: of a forward, counted before beginnings are shared. remember: with the memory.
+    most_tokens: of a forward, counted as MOST_TOKENS is. remember: with the memory.
     """
     # Texts that begin alike come together: each beginning is computed once.
     order = sorted(range(len(rows)), key=lambda number: rows[number][0])

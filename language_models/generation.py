@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Tokens of a batch, padding and room for new ones included. On a processor, prompts of 10 to 470
 # tokens: half as many take as long, twice as many a quarter longer.
 WIDEST = 2**13
+# So wide a last batch is faster than one more of a few rows.
 WIDEST_LAST = WIDEST * 5 // 4
 # Rows that came to their end are computed on until they are more than this share: to take rows out
 # means to copy what is kept of all others.
@@ -106,11 +107,10 @@ def write(
         room = {number: len(text) + limits[number] for number, text in texts.items()}
         for batch in batches(room, batch_size):
             given = [(texts[number], limits[number]) for number in batch]
-            fill = None if known is None else partial(known.fill, rows=batch)
+            drawn = None if draws is None else draws[batch]
+            filled = None if known is None else partial(known.fill, rows=batch)
             with evaluating(lm):
-                new = _continue(
-                    lm, given, temperature, None if draws is None else draws[batch], fill
-                )
+                new = _continue(lm, given, temperature, drawn, filled)
             for number, (tokens, stopped) in zip(batch, new, strict=True):
                 answers[number] = [*begun[number], *tokens], stopped
             report("generate", len(answers), len(rows))
