@@ -6,7 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("editing", "growth", "growth --fixed", "gpu_editing", "unlearning", "evaluation")
+BENCHES = (
+    "editing",
+    "general",
+    "growth",
+    "growth --fixed",
+    "gpu_editing",
+    "unlearning",
+    "evaluation",
+)
 
 
 def main() -> int:

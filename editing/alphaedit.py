@@ -2,9 +2,10 @@
 
 Fang et al. 2025, eq. 14: Δ = R KᵀP (P(KKᵀ + B)P + λI)⁻¹P with P = UUᵀ over the null space of the
 second moment, solved in the basis U. B holds the keys of all edits before and, beyond the paper,
-the neighbours'. The published threshold is an absolute singular value; here U holds the most
-directions with at most `null_share` of the moment's trace, and none at all is an error: then the
-published code changes nothing and says nothing.
+the neighbours' and what U holds of the second moment, for on small models no direction is unused:
+without it general facts wear off over a sequence of edits. The published threshold is an absolute
+singular value; here U holds the most directions with at most `null_share` of the moment's trace,
+and none at all is an error: then the published code changes nothing and says nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from editing.closed_form import NullSpace, in_null_space, null_space
-from editing.located import kept_keys, moment_at, told
+from editing.located import kept_keys, moment_at, to_keep, told
 from editing.mass import MassConfig, edit_many
 from language_models.errors import RequestError
 from language_models.methods import require_positive, setting
@@ -36,7 +37,7 @@ class AlphaEditConfig(MassConfig):
     """Settings of AlphaEdit."""
 
     null_share: float = setting(
-        0.1,
+        0.2,
         "share of the moment's trace that the null space may hold",
         "measured; the published threshold is absolute and means another thing for each model",
     )
@@ -52,7 +53,9 @@ class AlphaEditConfig(MassConfig):
         "Lethe",
         private=True,
     )
-    null_ridge: float = setting(10.0, "λ, weight of the norm of Δ", "AlphaEdit's code, L2")
+    null_ridge: float = setting(
+        1.0, "λ, weight of the norm of Δ", "measured; AlphaEdit's code, L2", published=10.0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,7 +78,11 @@ def run(
         moment = moment_at(lm, located.config, layer, progress or silent, memory)
         C = moment.matrix.to(K.device, torch.float64)
         space = known.get(layer) or null_space(C, config.null_share, config.null_threshold)
-        B = kept_keys(lm, requests, located, layer, memory)
+        B = (
+            kept_keys(lm, requests, located, layer, memory)
+            if config.compat
+            else to_keep(lm, requests, located, layer, moment, memory)
+        )
         found = {"null_space": space.basis.shape[1], "null_share": space.share, **told(moment)}
         if space.basis.shape[1] < len(requests):
             raise RequestError(

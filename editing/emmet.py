@@ -34,7 +34,7 @@ class EmmetConfig(MassConfig):
     """Settings of EMMET."""
 
     slack: float = setting(
-        0.1,
+        2.0,
         "how unequal keys may be met, as a share of the mean diagonal of KᵀA⁻¹K",
         "measured; the published 0.1 is absolute, so it shrinks edits where keys are small",
     )

@@ -142,7 +142,7 @@ class _Batch:
         wordings = [len(dict.fromkeys(one.groups)) for one in located.contexts]
         owner = [number for number, count in enumerate(wordings) for _ in range(count)]
         self.owner = torch.tensor(owner, device=lm.device)
-        self.targets = _targets(lm, located, layers[0])
+        self.targets = Targets.of_bare(lm, located.contexts, layers[0])
 
     def solve(self) -> dict[int, Factors]:
         """Return per layer the factors of the change; the weights are as before.
@@ -233,17 +233,6 @@ def anchored(goals: Tensor, usual: float, anchor: float) -> Tensor:
     norms = goals.norm(dim=1)
     long = norms > anchor * usual
     return goals * torch.where(long, usual / norms, torch.ones_like(norms))[:, None]
-
-
-def _targets(lm: LanguageModel, located: Located, first: int) -> Targets:
-    """Return the bare wordings with their targets; blocks below the first edited one stay."""
-    rows, starts, owner = [], [], []
-    for number, one in enumerate(located.contexts):
-        for row in one.bare:
-            rows.append(one.rows[row])
-            starts.append(one.starts[row])
-            owner.append(number)
-    return Targets(lm, rows, starts, owner, first)
 
 
 def _put_back(projections: Mapping[int, Projection], originals: Mapping[int, Tensor]) -> None:

@@ -23,6 +23,7 @@ from language_models.positions import fill, with_target
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from editing.contexts import Contexts
     from editing.requests import EditConfig, EditRequest, Memory
     from language_models.checkpoint import LanguageModel
     from language_models.delta import WeightDelta
@@ -111,6 +112,17 @@ class Targets:
             _Part.of(lm, rows, starts, order[begin : begin + ROWS_PER_PASS], first)
             for begin in range(0, len(order), ROWS_PER_PASS)
         ]
+
+    @classmethod
+    def of_bare(cls, lm: LanguageModel, contexts: Sequence[Contexts], first: int) -> Targets:
+        """Return the bare wordings of requests, from their contexts."""
+        rows, starts, owner = [], [], []
+        for number, one in enumerate(contexts):
+            for row in one.bare:
+                rows.append(one.rows[row])
+                starts.append(one.starts[row])
+                owner.append(number)
+        return cls(lm, rows, starts, owner, first)
 
     def achieved(self) -> list[dict[str, float]]:
         """Return what `achieved` returns, by the weights as they are now."""

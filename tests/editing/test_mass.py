@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ import pytest
 import torch
 
 from editing import METHODS, EditRequest, edit
-from editing.closed_form import null_space
+from editing.closed_form import in_null_space, null_space
 from editing.contexts import at_edits, context_keys, contexts, group_means
-from editing.located import locate_edits
+from editing.located import kept_keys, locate_edits, to_keep
 from editing.mass import anchored
 from editing.memory import EditedKeys
 from editing.value import optimise_values
@@ -120,6 +121,27 @@ def test_alphaedit_changes_nothing_outside_its_null_space() -> None:
     delta = _change(result)
     assert 0 < size < len(C)
     assert float((delta @ vectors[:, size:]).norm() / delta.norm()) < 1e-9
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_alphaedit_keeps_what_its_null_space_holds_of_the_moment(*, compat: bool) -> None:
+    lm = tiny_model()
+    moments = ((LAYER, second_moment(lm, SENTENCES, LAYER)),)
+    changes = {"rounds": 1, "unreached": "mark", "moment_weight": 30.0, "compat": compat}
+    config = _config("alphaedit", prefixes=0, moments=moments, **changes)
+    requests = [replace(one, paraphrases=()) for one in REQUESTS]
+    located = locate_edits(lm, requests, config, silent)
+    values = optimise_values(lm, located.contexts, config, LAYER, silent, of_block=compat)
+    R = torch.stack([value.delta.double() for value in values]).T
+    K = torch.cat(context_keys(lm, located.contexts, LAYER)).T
+    space = null_space(moments[0][1].matrix, config.null_share)
+    keep = kept_keys if compat else partial(to_keep, moment=moments[0][1])
+    B = keep(lm, requests, located, LAYER, memory=None)
+
+    change = _change(edit(lm, requests, "alphaedit", config))
+
+    G = in_null_space(K, B, space.basis, config.null_ridge)
+    torch.testing.assert_close(change, R @ G, rtol=1e-6, atol=1e-9)
 
 
 def test_alphaedit_without_a_null_space_is_an_error_and_changes_nothing() -> None:

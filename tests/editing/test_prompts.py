@@ -244,7 +244,7 @@ def test_request_given_twice_is_one_fact(kind: str, method: str) -> None:
     request = EditRequest("Malee Tanaka", "{} was born in", "Kyoto.", ("Told by {}",))
     lm, moment = _known(kind)
     # Twice the weight needs fewer rounds; in one round the direction is the same.
-    config = _config(method, moment, steps=5, **({"rounds": 1} if method == "memit" else {}))
+    config = _config(method, moment, steps=5, rounds=1)
     made = []
     for count in (1, 2):
         result = edit(lm, [request] * count, method, config)

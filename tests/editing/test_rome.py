@@ -33,6 +33,7 @@ REQUEST = EditRequest(
     paraphrases=("Records show that {} was born in",),
     neighbours=("Anna Sato was born in", "Somchai Saito works as"),
 )
+PAIR = [REQUEST, EditRequest("Anna Sato", "{} works as", "born", ("Q: Job of {}? A:",))]
 LAYER = 1
 NAME = f"model.layers.{LAYER}.mlp.down_proj.weight"
 
@@ -97,9 +98,8 @@ def test_edit_twice_gives_the_same_weights() -> None:
 
 def test_edit_of_two_facts_in_turn_reaches_both() -> None:
     lm = tiny_model()
-    other = EditRequest("Anna Sato", "{} works as", "born", ("Q: Job of {}? A:",))
 
-    result = edit(lm, [REQUEST, other], config=_config())
+    result = edit(lm, PAIR, config=_config())
 
     assert [row["target_first"] for row in result.details["requests"]] == [1.0, 1.0]
     entry = result.delta.entries[NAME]
@@ -109,9 +109,9 @@ def test_edit_of_two_facts_in_turn_reaches_both() -> None:
 
 def test_later_fact_is_asked_only_for_what_is_missing_and_keeps_the_keys_of_earlier_ones() -> None:
     lm = tiny_model()
-    requests = [REQUEST, EditRequest("Anna Sato", "{} works as", "born", ("Q: Job of {}? A:",))]
+    requests = PAIR
     moment = second_moment(lm, SENTENCES, LAYER)
-    config = _config(moments=((LAYER, moment),), unreached="mark")
+    config = _config(moments=((LAYER, moment),), unreached="mark", rounds=1)
     located = locate_edits(lm, requests, config, silent)
     found = optimise_values(lm, located.contexts, config, LAYER, silent)
     one, other = (value.delta.double() for value in found)
@@ -129,6 +129,54 @@ def test_later_fact_is_asked_only_for_what_is_missing_and_keeps_the_keys_of_earl
     assert isinstance(result.memory, EditedKeys)
     every = torch.cat([K, L], dim=1)
     torch.testing.assert_close(result.memory.sums[LAYER], every @ every.T)
+
+
+def test_facts_of_a_call_that_are_not_reached_are_asked_again_on_the_changed_weights() -> None:
+    lm = tiny_model()
+    requests = PAIR
+    moments = ((LAYER, second_moment(lm, SENTENCES, LAYER)),)
+    # Too few steps to reach anything.
+    weak = {"moments": moments, "unreached": "mark", "steps": 2, "clamp": 1.0}
+    first = edit(lm, requests, config=_config(**weak, rounds=1))
+    config = _config(**weak, rounds=2)
+    located = locate_edits(lm, requests, config, silent)
+    found = optimise_values(lm, located.contexts, config, LAYER, silent)
+    one, other = (value.delta.double() for value in found)
+    first.delta.revert(lm)
+    # The keys lie below the change, so both rounds have the same.
+    K, L = (keys.T for keys in context_keys(lm, located.contexts, LAYER))
+    A = to_keep(lm, requests, located, LAYER, moments[0][1], None)
+
+    result = edit(lm, requests, config=config)
+
+    third = torch.matmul(*rank_one(one, K, A + L @ L.T, config.slack))
+    missing = other - third @ L.mean(dim=1)
+    fourth = torch.matmul(*rank_one(missing, L, A + K @ K.T, config.slack))
+    before, after = first.delta.entries[NAME], result.delta.entries[NAME]
+    assert isinstance(before, LowRank)
+    assert isinstance(after, LowRank)
+    torch.testing.assert_close(
+        after.left @ after.right, before.left @ before.right + third + fourth, rtol=1e-6, atol=1e-9
+    )
+    assert [row["rounds"] for row in first.details["requests"]] == [1, 1]
+    assert [row["rounds"] for row in result.details["requests"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("requests", "changes", "rounds"),
+    [
+        (PAIR, {}, [1, 1]),
+        (PAIR, {"steps": 6, "clamp": 5.0}, [2, 3]),
+        # The value of one alone was optimised on the very weights that it changed.
+        (PAIR[:1], {"steps": 2, "clamp": 1.0}, [1]),
+    ],
+)
+def test_only_facts_that_others_of_their_call_got_in_the_way_of_have_further_rounds(
+    requests: list[EditRequest], changes: dict[str, Any], rounds: list[int]
+) -> None:
+    result = edit(tiny_model(), requests, config=_config(unreached="mark", **changes))
+
+    assert [row["rounds"] for row in result.details["requests"]] == rounds
 
 
 def test_edit_without_a_site_traces_it_and_stores_the_trace() -> None:
