@@ -174,9 +174,14 @@ def test_facts_of_a_call_that_are_not_reached_are_asked_again_on_the_changed_wei
 def test_only_facts_that_others_of_their_call_got_in_the_way_of_have_further_rounds(
     requests: list[EditRequest], changes: dict[str, Any], rounds: list[int]
 ) -> None:
-    result = edit(tiny_model(), requests, config=_config(unreached="mark", **changes))
+    told: list[tuple[str, int, int]] = []
+    config = _config(unreached="mark", **changes)
+
+    result = edit(tiny_model(), requests, "rome", config, progress=lambda *row: told.append(row))
 
     assert [row["rounds"] for row in result.details["requests"]] == rounds
+    reported = [done for step, done, _ in told if step == "rounds"]
+    assert reported == list(range(1, max(rounds) + 1))
 
 
 def test_edit_without_a_site_traces_it_and_stores_the_trace() -> None:
