@@ -1,8 +1,9 @@
 """EMMET: many facts at once into one layer, each value met exactly with slack 0 (ROME for a batch).
 
-Gupta et al. 2024. Δ = R (KᵀA⁻¹K + σI)⁻¹ KᵀA⁻¹ minimises tr(ΔAΔᵀ) under ΔK = R. The small σ keeps
-the solve well posed; it is a share of the mean diagonal of KᵀA⁻¹K, for the published constant
-(0.1) shrinks every edit of a model whose keys are small.
+Gupta et al. 2024. Δ = R (KᵀA⁻¹K + σI)⁻¹ KᵀA⁻¹ minimises tr(ΔAΔᵀ) under ΔK = R for σ = 0. σ is a
+share of the mean diagonal of KᵀA⁻¹K, for the published constant (0.1) shrinks every edit of a model
+whose keys are small. Values met at once where keys are nearly alike move much else: so the slack is
+large, and what a first solution lacks, further rounds ask for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class EmmetConfig(MassConfig):
         2.0,
         "how unequal keys may be met, as a share of the mean diagonal of KᵀA⁻¹K",
         "measured; the published 0.1 is absolute, so it shrinks edits where keys are small",
+        published=0.1,
     )
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ class RomeConfig(LocatedConfig):
     stop_loss: float = setting(
         0.05,
         "stop when the target's mean loss per token is below",
-        "measured; longer values wear general facts off over a sequence",
+        "ROME's code; below it values grow longer, and general facts wear off over a sequence",
     )
     rounds: int = setting(
         3,
