@@ -170,8 +170,11 @@ class _Turns:
 @contextmanager
 def _written(projection: Projection, factors: Factors) -> Iterator[None]:
     """Let the weight be changed by the factors inside, and bring it back bit for bit."""
-    original = projection.parameter.detach().clone()
     left, right = projection.stored(*factors)
+    if not left.numel():
+        yield
+        return
+    original = projection.parameter.detach().clone()
     try:
         with torch.no_grad():
             changed = original.double() + (left @ right).to(original.device)
