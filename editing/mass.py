@@ -17,6 +17,7 @@ from editing.located import Located, locate_edits
 from editing.located_config import LocatedConfig
 from editing.memory import EditedKeys
 from editing.outcome import Targets, conclude
+from editing.trial import add, on_trial
 from editing.value import optimise_values
 from language_models.architecture import parts
 from language_models.delta import WeightDelta
@@ -25,12 +26,11 @@ from language_models.methods import require_positive, setting
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from editing.requests import EditRequest, EditResult
-    from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
 
 # A further round is tried while this share of the facts asked for again, or fewer, stays unreached.
@@ -151,13 +151,12 @@ class _Batch:
         more: a further δ, optimised on the changed weights, is added to their goals, and all is
         solved anew with the same gain.
         """
-        originals = {at: one.parameter.detach().clone() for at, one in self.projections.items()}
         goals = start = self._look(self.layers[0])
         missed = list(range(len(self.requests)))
-        try:
+        with on_trial(self.projections.values()) as put_back:
             for number in range(self.config.rounds):
                 goals = self._anchored(goals + self._values(missed))
-                _put_back(self.projections, originals)
+                put_back()
                 factors = self._spread(start, goals)
                 found = self.targets.achieved()
                 left = [n for n, row in enumerate(found) if row["target_first"] < 1]
@@ -165,8 +164,6 @@ class _Batch:
                 missed = self._again(left, missed if number else [])
                 if not missed:
                     break
-        finally:
-            _put_back(self.projections, originals)
         return factors
 
     def _again(self, left: list[int], asked: Sequence[int]) -> list[int]:
@@ -204,7 +201,7 @@ class _Batch:
             left = missing.T / (len(self.layers) - number)
             factors[layer] = compact(left, self.gains[layer])
             self.told[str(layer)]["missing"] = float(missing.norm())
-            _add(self.projections[layer], factors[layer])
+            add(self.projections[layer], factors[layer])
         return factors
 
     def _look(self, layer: int) -> Tensor:
@@ -233,16 +230,3 @@ def anchored(goals: Tensor, usual: float, anchor: float) -> Tensor:
     norms = goals.norm(dim=1)
     long = norms > anchor * usual
     return goals * torch.where(long, usual / norms, torch.ones_like(norms))[:, None]
-
-
-def _put_back(projections: Mapping[int, Projection], originals: Mapping[int, Tensor]) -> None:
-    with torch.no_grad():
-        for at, original in originals.items():
-            projections[at].parameter.copy_(original)
-
-
-def _add(projection: Projection, factors: Factors) -> None:
-    left, right = projection.stored(*factors)
-    weight = projection.parameter
-    with torch.no_grad():
-        weight.copy_((weight.double() + (left @ right).to(weight.device)).to(weight.dtype))

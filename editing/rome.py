@@ -9,7 +9,6 @@ of a prompt the keys of different wordings lie far apart, so the change is asked
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +20,7 @@ from editing.located import Located, locate_edits, moment_at, to_keep, told
 from editing.located_config import LocatedConfig
 from editing.memory import EditedKeys
 from editing.outcome import Targets, conclude
+from editing.trial import add, on_trial
 from editing.value import optimise_values
 from language_models.architecture import parts
 from language_models.delta import WeightDelta
@@ -29,12 +29,11 @@ from language_models.methods import require_positive, setting
 from language_models.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from editing.requests import EditRequest, EditResult
-    from language_models.architecture import Projection
     from language_models.checkpoint import LanguageModel
     from language_models.moments import Moment
 
@@ -124,19 +123,21 @@ def _homogeneous(
     turns = _Turns(keys, A, projection.d_out, config.slack)
     details: list[dict[str, Any]] = [{} for _ in requests]
     missed = list(range(len(requests)))
-    for number in range(config.rounds if len(requests) > 1 else 1):
-        with _written(projection, turns.factors):
+    with on_trial([projection]) as put_back:
+        for number in range(config.rounds if len(requests) > 1 else 1):
             if number:
+                put_back()
+                add(projection, turns.factors)
                 rows = targets.achieved()
                 missed = [n for n, row in enumerate(rows) if row["target_first"] < 1]
             if not missed:
                 break
             chosen = [located.contexts[n] for n in missed]
             values = optimise_values(lm, chosen, config, layer, report)
-        turns.take(missed, [value.delta.double() for value in values])
-        for n, value in zip(missed, values, strict=True):
-            details[n] = {**value.details, "rounds": number + 1}
-        report("rounds", number + 1, config.rounds)
+            turns.take(missed, [value.delta.double() for value in values])
+            for n, value in zip(missed, values, strict=True):
+                details[n] = {**value.details, "rounds": number + 1}
+            report("rounds", number + 1, config.rounds)
     return compact(*turns.factors), details, torch.cat(keys, dim=1)
 
 
@@ -167,24 +168,6 @@ class _Turns:
             self.written.add(n)
 
 
-@contextmanager
-def _written(projection: Projection, factors: Factors) -> Iterator[None]:
-    """Let the weight be changed by the factors inside, and bring it back bit for bit."""
-    left, right = projection.stored(*factors)
-    if not left.numel():
-        yield
-        return
-    original = projection.parameter.detach().clone()
-    try:
-        with torch.no_grad():
-            changed = original.double() + (left @ right).to(original.device)
-            projection.parameter.copy_(changed)
-        yield
-    finally:
-        with torch.no_grad():
-            projection.parameter.copy_(original)
-
-
 def _published(
     lm: LanguageModel,
     requests: tuple[EditRequest, ...],
@@ -200,10 +183,9 @@ def _published(
     """
     config, layer = cast("RomeConfig", located.config), located.site.layer
     projection = parts(lm.model).mlp_out(layer)
-    original = projection.parameter.detach().clone()
     C = moment.matrix.to(lm.device)
     left, right, values, keys = [], [], [], []
-    try:
+    with on_trial([projection]):
         for one in located.contexts:
             (value,) = optimise_values(lm, [one], config, layer, report)
             (mean,) = context_keys(lm, [one], layer)
@@ -216,7 +198,4 @@ def _published(
             a, b = projection.stored(left[-1], right[-1])
             with torch.no_grad():
                 projection.parameter.add_((a @ b).to(projection.parameter))
-    finally:
-        with torch.no_grad():
-            projection.parameter.copy_(original)
     return (torch.cat(left, dim=1), torch.cat(right)), values, torch.cat(keys, dim=1)

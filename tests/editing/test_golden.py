@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from editing import edit
+from editing import METHODS, edit
 from editing.alphaedit import AlphaEditConfig
 from editing.closed_form import constrained, in_null_space, least_squares, rank_one
 from editing.contexts import context_keys, contexts
@@ -13,6 +13,7 @@ from editing.emmet import EmmetConfig
 from editing.memit import MemitConfig
 from editing.memory import EditedKeys
 from editing.rome import RomeConfig
+from language_models.methods import published
 from language_models.tracing import Site
 from tests.editing.golden_case import (
     GOLDEN,
@@ -162,3 +163,21 @@ def test_constrained_and_null_space_forms_give_the_published_changes() -> None:
     delta = values()["alphaedit.plain.batch0.layer1.delta"].double()
     R = torch.linalg.lstsq(gain.T, delta).solution.T
     assert relative((R @ gain).T, delta) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("method", "papers"),
+    [
+        ("rome", {"stop_loss": 0.05, "rounds": 1, "slack": 0.0}),
+        ("memit", {"rounds": 1, "anchor": 0.0, "moment_weight": 15_000.0}),
+        ("emmet", {"rounds": 1, "slack": 0.1}),
+        ("alphaedit", {"rounds": 1, "null_threshold": 0.02, "null_ridge": 10.0}),
+    ],
+)
+def test_published_defaults_are_those_of_the_papers_code(
+    method: str, papers: dict[str, float]
+) -> None:
+    config = published(METHODS[method].config)
+
+    assert config.compat
+    assert {name: getattr(config, name) for name in papers} == papers

@@ -21,7 +21,6 @@ from editing.value import optimise_values
 from language_models import DeltaError, NotReached, RequestError, UnsupportedArchitecture
 from language_models.architecture import parts
 from language_models.checkpoint import state_digest
-from language_models.methods import published
 from language_models.moments import moment_of, second_moment
 from language_models.progress import silent
 from language_models.tracing import Site
@@ -326,24 +325,6 @@ def test_slack_of_emmet_is_a_share_whatever_the_size_of_what_is_kept(weight: flo
 
     # One key: G = kᵀA⁻¹ / (kᵀA⁻¹k + slack kᵀA⁻¹k).
     torch.testing.assert_close(4 * _change(loose), _change(exact), rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("method", "papers"),
-    [
-        ("rome", {"stop_loss": 0.05, "rounds": 1, "slack": 0.0}),
-        ("memit", {"rounds": 1, "anchor": 0.0, "moment_weight": 15_000.0}),
-        ("emmet", {"rounds": 1, "slack": 0.1}),
-        ("alphaedit", {"rounds": 1, "null_threshold": 0.02, "null_ridge": 10.0}),
-    ],
-)
-def test_published_defaults_are_those_of_the_papers_code(
-    method: str, papers: dict[str, float]
-) -> None:
-    config = published(METHODS[method].config)
-
-    assert config.compat
-    assert {name: getattr(config, name) for name in papers} == papers
 
 
 def test_emmet_takes_one_layer() -> None:
