@@ -32,6 +32,7 @@ from language_models.files import (
     sync,
     write_json,
 )
+from language_models.heap import keep_freed
 from language_models.placement import computes_on, device_map, input_device, whole_state
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def load(
         raise CheckpointError(f"Unknown dtype {dtype!r}. Use auto, {', '.join(DTYPES)}.")
     where = computes_on(device)
     described = read_json(checkpoint.path / "config.json")
+    if where == "cpu":
+        keep_freed()
     family = family_of(described.get("model_type"))
     model_class = getattr(transformers, family.model_class)
     places = device_map(device, family, described)

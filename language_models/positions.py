@@ -194,8 +194,8 @@ def _blank(lm: LanguageModel, token: int) -> bool:
 def _joined(prompt: str, target: str) -> bool:
     if prompt[-1].isspace():
         return True
-    bare = prompt.rstrip("".join(c for c in set(prompt) if unicodedata.category(c) == "Mn"))
-    return bool(bare) and _unspaced(bare[-1]) and _unspaced(target[0])
+    bare = next((c for c in reversed(prompt) if unicodedata.category(c) != "Mn"), None)
+    return bare is not None and _unspaced(bare) and _unspaced(target[0])
 
 
 def _unspaced(character: str) -> bool:

@@ -21,7 +21,7 @@ from language_models.attention import added, attending, exchangeable, plain
 from language_models.packing import states_of as packed_or_padded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from torch import Tensor, nn
     from transformers import DynamicCache
@@ -29,22 +29,25 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 NAME = "lethe_shared_prefixes"
-# Texts with about as many new tokens that attention takes at a time.
-TEXTS_AT_A_TIME = 64
-# Places of attention a head in one such part: long texts are taken fewer at a time.
-LARGEST_GRID = 2**16
+# Nodes of a run: they ask together, and see each other and the way to the first of them.
+RUN = 16
+# Of the longest text, the part that a run has at least: the way to it is gathered for each run.
+RUN_OF_LONGEST = 4
+# Places of attention a head that are computed at a time.
+LARGEST_GRID = 2**17
 # Nodes over tokens of all texts, above which the tree costs more than it spares.
 MOST_NODES = 0.8
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Texts that attention takes together. Their new tokens ask, their whole paths answer.
+    """Runs of nodes that attention takes together.
 
-    asking: nodes that ask (texts, w). path: nodes of the paths (texts, t). distance: how far each
-    place of the path lies before the one that asks (texts, w, t), below 0 after it. masks: what is
-    added to attention (texts, 1, w, t), made once for all layers with one window. rows: where the
-    heads of asking and path stand, made once for all layers with as many heads.
+    asking: nodes that ask (runs, w). path: what may answer, the run itself and the nodes on the way
+    to it (runs, t). distance: how far each of these lies before the one that asks (runs, w, t),
+    below 0 where it does not lead to it. masks: what is added to attention (runs, 1, w, t), made
+    once for all layers with one window. rows: where the heads of asking and path stand, made once
+    for all layers with as many heads.
     """
 
     asking: Tensor
@@ -60,11 +63,11 @@ class _Group:
         return self.masks[window]
 
     def asked(self, queries: Tensor) -> Tensor:
-        """Return the queries (n, heads, d) of those that ask: (texts, heads, w, d)."""
+        """Return the queries (n, heads, d) of those that ask: (runs, heads, w, d)."""
         return _taken(queries, self._rows(queries.shape[1])[0])
 
     def answered(self, kept: Tensor) -> Tensor:
-        """Return the keys or values (n, heads, d) along the paths: (texts, heads, t, d)."""
+        """Return the keys or values (n, heads, d) of those that may answer: (runs, heads, t, d)."""
         return _taken(kept, self._rows(kept.shape[1])[1])
 
     def _rows(self, heads: int) -> tuple[Tensor, Tensor]:
@@ -180,9 +183,8 @@ def tree(texts: Sequence[Sequence[int]]) -> Tree:
     path: list[int] = []
     for number in sorted(range(len(texts)), key=lambda n: tuple(texts[n])):
         text = texts[number]
-        same = 0
-        while same < min(len(last), len(text)) and last[same] == text[same]:
-            same += 1
+        shorter = min(len(last), len(text))
+        same = next((n for n in range(shorter) if last[n] != text[n]), shorter)
         path = [*path[:same], *range(len(ids), len(ids) + len(text) - same)]
         ids += text[same:]
         depths += range(same, len(text))
@@ -192,41 +194,55 @@ def tree(texts: Sequence[Sequence[int]]) -> Tree:
 
 
 def _grouped(known: Tree) -> tuple[_Group, ...]:
-    new: dict[int, list[int]] = {}  # first new node -> the path on which it came
-    seen = 0
-    for path in sorted(known.paths, key=lambda nodes: nodes[-1]):
-        if path[-1] >= seen:
-            new[seen] = path
-            seen = path[-1] + 1
-    rows = sorted(((path[-1] - first + 1, path) for first, path in new.items()), key=_size)
+    """Return all nodes in runs. The order of the tree is that of its texts, so what leads to a node
+    of a run is in the run or leads to its first node.
+    """
+    width = min(len(known.ids), max(RUN, (max(known.depths) + 1) // RUN_OF_LONGEST))
+    starts = {*range(0, len(known.ids) - width + 1, width), len(known.ids) - width}
+    ways, ends = _ways(known.depths, starts)
+    depths = torch.tensor(known.depths)
     groups: list[_Group] = []
-    taken: list[tuple[int, list[int]]] = []
-    longest = 0
-    for row in rows:
-        new_tokens, path = row  # no row before has more new tokens
-        longest = max(longest, len(path))
-        grid = (len(taken) + 1) * new_tokens * longest
-        if taken and (len(taken) == TEXTS_AT_A_TIME or grid > LARGEST_GRID):
-            groups.append(_group(taken))
-            taken, longest = [], len(path)
-        taken.append(row)
-    return (*groups, _group(taken))
+    taken: list[int] = []
+    for start in sorted(starts, key=lambda start: len(ways[start])):  # little is padded
+        grid = (len(taken) + 1) * width * (width + len(ways[start]))
+        if taken and grid > LARGEST_GRID:
+            groups.append(_group(taken, width, ways, depths, ends))
+            taken = []
+        taken.append(start)
+    return (*groups, _group(taken, width, ways, depths, ends))
 
 
-def _size(row: tuple[int, list[int]]) -> tuple[int, int]:
-    """Texts with as many new tokens and of like length stand together: little is padded."""
-    return row[0], len(row[1])
+def _ways(depths: Sequence[int], starts: Collection[int]) -> tuple[dict[int, list[int]], Tensor]:
+    """Return the nodes on the way to each of `starts`, and for all nodes the first behind it to
+    which it does not lead (n).
+    """
+    ways: dict[int, list[int]] = {}
+    ends = [len(depths)] * len(depths)
+    way: list[int] = []
+    for node, depth in enumerate(depths):
+        for left in way[depth:]:
+            ends[left] = node
+        del way[depth:]
+        if node in starts:
+            ways[node] = way.copy()
+        way.append(node)
+    return ways, torch.tensor(ends)
 
 
-def _group(rows: Sequence[tuple[int, list[int]]]) -> _Group:
-    width, length = max(new for new, _ in rows), max(len(path) for _, path in rows)
-    # A row with fewer new tokens asks once more for the last of the old ones, or for its first.
-    asking = [[max(0, len(path) - width + at) for at in range(width)] for _, path in rows]
-    places = torch.tensor(asking)
-    paths = torch.tensor([path + [0] * (length - len(path)) for _, path in rows])
-    return _Group(
-        paths.gather(1, places), paths, places[:, :, None] - torch.arange(length)[None, None]
+def _group(
+    starts: Sequence[int], width: int, ways: Mapping[int, list[int]], depths: Tensor, ends: Tensor
+) -> _Group:
+    asking = torch.tensor(starts)[:, None] + torch.arange(width)
+    longest = max(len(ways[start]) for start in starts)
+    before = torch.tensor(
+        [ways[start] + [-1] * (longest - len(ways[start])) for start in starts], dtype=torch.long
     )
+    answering = torch.cat([asking, before], dim=1)
+    path = answering.clamp(min=0)
+    asks, answers = asking[:, :, None], answering[:, None]
+    leads = (answers >= 0) & (answers <= asks) & (asks < ends[path][:, None])
+    distance = depths[asking][:, :, None] - depths[path][:, None]
+    return _Group(asking, path, distance.masked_fill(~leads, -1))
 
 
 def _attention(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from language_models.architecture import parts
 from language_models.families import FAMILIES
 from language_models.packing import exchangeable
-from language_models.shared_prefixes import TEXTS_AT_A_TIME, states_of, tree
+from language_models.shared_prefixes import LARGEST_GRID, states_of, tree
 from tests.language_models.factories import tiny_model
 
 TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=12)
@@ -46,7 +46,7 @@ def test_each_text_has_the_states_that_it_has_alone(family: str) -> None:
 
 
 def test_more_texts_than_attention_takes_at_a_time() -> None:
-    lm, shared = tiny_model(), texts(TEXTS_AT_A_TIME * 2 + 3, longest=8)
+    lm, shared = tiny_model(), texts(LARGEST_GRID * 2 + 3, longest=8)
 
     with torch.no_grad():
         states, paths = states_of(lm, shared)
