@@ -21,7 +21,7 @@ from language_models.attention import added, attending, exchangeable, plain
 from language_models.packing import states_of as packed_or_padded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor, nn
     from transformers import DynamicCache
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from language_models.checkpoint import LanguageModel
 
 NAME = "lethe_shared_prefixes"
-# Nodes of a run: they ask together, and see each other and the way to the first of them.
+# Nodes of a run at least: they ask together, and see each other and the way to the first of them.
 RUN = 16
-# Of the longest text, the part that a run has at least: the way to it is gathered for each run.
-RUN_OF_LONGEST = 4
+# The way is gathered for each run, so it is at most about so many times as long as the run.
+LONGEST_WAY = 8
 # Places of attention a head that are computed at a time.
 LARGEST_GRID = 2**17
 # Nodes over tokens of all texts, above which the tree costs more than it spares.
@@ -193,51 +193,64 @@ def tree(texts: Sequence[Sequence[int]]) -> Tree:
     return Tree(ids, depths, paths)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """Nodes first to end - 1, and those on the way to the first."""
+
+    first: int
+    end: int
+    way: list[int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Nodes that ask, and nodes that may answer them."""
+        width = self.end - self.first
+        return width, width + len(self.way)
+
+
 def _grouped(known: Tree) -> tuple[_Group, ...]:
     """Return all nodes in runs. The order of the tree is that of its texts, so what leads to a node
     of a run is in the run or leads to its first node.
     """
-    width = min(len(known.ids), max(RUN, (max(known.depths) + 1) // RUN_OF_LONGEST))
-    starts = {*range(0, len(known.ids) - width + 1, width), len(known.ids) - width}
-    ways, ends = _ways(known.depths, starts)
+    runs, ends = _runs(known.depths)
     depths = torch.tensor(known.depths)
     groups: list[_Group] = []
-    taken: list[int] = []
-    for start in sorted(starts, key=lambda start: len(ways[start])):  # little is padded
-        grid = (len(taken) + 1) * width * (width + len(ways[start]))
-        if taken and grid > LARGEST_GRID:
-            groups.append(_group(taken, width, ways, depths, ends))
+    taken: list[_Run] = []
+    for run in sorted(runs, key=lambda run: run.size):  # little is padded
+        width, length = run.size
+        other = taken and taken[0].size[0] != width
+        if taken and (other or (len(taken) + 1) * width * length > LARGEST_GRID):
+            groups.append(_group(taken, depths, ends))
             taken = []
-        taken.append(start)
-    return (*groups, _group(taken, width, ways, depths, ends))
+        taken.append(run)
+    return (*groups, _group(taken, depths, ends))
 
 
-def _ways(depths: Sequence[int], starts: Collection[int]) -> tuple[dict[int, list[int]], Tensor]:
-    """Return the nodes on the way to each of `starts`, and for all nodes the first behind it to
-    which it does not lead (n).
+def _runs(depths: Sequence[int]) -> tuple[list[_Run], Tensor]:
+    """Return the runs in order, and for all nodes the first behind it to which it does not lead
+    (n).
     """
-    ways: dict[int, list[int]] = {}
+    runs: list[_Run] = []
     ends = [len(depths)] * len(depths)
     way: list[int] = []
     for node, depth in enumerate(depths):
         for left in way[depth:]:
             ends[left] = node
         del way[depth:]
-        if node in starts:
-            ways[node] = way.copy()
+        if not runs or node == runs[-1].end:
+            width = RUN
+            while width * LONGEST_WAY < depth:
+                width *= 2  # of few sizes, as runs of one size are taken together
+            runs.append(_Run(node, min(node + width, len(depths)), way.copy()))
         way.append(node)
-    return ways, torch.tensor(ends)
+    return runs, torch.tensor(ends)
 
 
-def _group(
-    starts: Sequence[int], width: int, ways: Mapping[int, list[int]], depths: Tensor, ends: Tensor
-) -> _Group:
-    asking = torch.tensor(starts)[:, None] + torch.arange(width)
-    longest = max(len(ways[start]) for start in starts)
-    before = torch.tensor(
-        [ways[start] + [-1] * (longest - len(ways[start])) for start in starts], dtype=torch.long
-    )
-    answering = torch.cat([asking, before], dim=1)
+def _group(runs: Sequence[_Run], depths: Tensor, ends: Tensor) -> _Group:
+    asking = torch.tensor([[*range(run.first, run.end)] for run in runs])
+    longest = max(len(run.way) for run in runs)
+    ways = [run.way + [-1] * (longest - len(run.way)) for run in runs]
+    answering = torch.cat([asking, torch.tensor(ways, dtype=torch.long)], dim=1)
     path = answering.clamp(min=0)
     asks, answers = asking[:, :, None], answering[:, None]
     leads = (answers >= 0) & (answers <= asks) & (asks < ends[path][:, None])

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from language_models import shared_prefixes
 from language_models.architecture import parts
 from language_models.families import FAMILIES
 from language_models.packing import exchangeable
-from language_models.shared_prefixes import LARGEST_GRID, states_of, tree
+from language_models.shared_prefixes import LONGEST_WAY, RUN, _grouped, states_of, tree
 from tests.language_models.factories import tiny_model
 
 TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=12)
@@ -45,14 +46,29 @@ def test_each_text_has_the_states_that_it_has_alone(family: str) -> None:
         assert len(states) < sum(map(len, shared)) * 0.6
 
 
-def test_more_texts_than_attention_takes_at_a_time() -> None:
-    lm, shared = tiny_model(), texts(LARGEST_GRID * 2 + 3, longest=8)
+def test_more_texts_than_attention_takes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_prefixes, "LARGEST_GRID", RUN * 100)
+    lm, shared = tiny_model(), texts(131, longest=8)
 
     with torch.no_grad():
         states, paths = states_of(lm, shared)
         for path, text in zip(paths[::9], shared[::9], strict=True):
             alone = parts(lm.model).backbone(torch.tensor([text]), use_cache=False)[0][0]
             assert torch.allclose(states[path], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_long_text_among_short_ones_is_taken_in_longer_runs() -> None:
+    lm = tiny_model(max_position_embeddings=1024)
+    long = texts(1, longest=1)[0] + [5 + n % 50 for n in range(RUN * LONGEST_WAY * 5)]
+    shared = [*texts(20), long, [*long[:300], 7, 9], long[:40]]
+
+    with torch.no_grad():
+        states, paths = states_of(lm, shared)
+        for path, text in zip(paths[-4:], shared[-4:], strict=True):
+            alone = parts(lm.model).backbone(torch.tensor([text]), use_cache=False)[0][0]
+            assert torch.allclose(states[path], alone, rtol=1e-4, atol=1e-4)
+    widths = {group.asking.shape[1] for group in _grouped(tree(shared))}
+    assert {RUN, RUN * 2, RUN * 4, RUN * 8} <= widths
 
 
 @settings(max_examples=40)
