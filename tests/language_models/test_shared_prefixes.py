@@ -90,3 +90,21 @@ def test_plain_attention_is_back_also_after_an_error() -> None:
 
     assert lm.model.config._attn_implementation == "eager"
     assert exchangeable(lm)
+
+
+@settings(max_examples=40)
+@given(TEXTS)
+def test_each_node_is_answered_by_the_way_to_it_alone(given_texts: list[list[int]]) -> None:
+    known = tree(given_texts)
+    ways = {node: path[: at + 1] for path in known.paths for at, node in enumerate(path)}
+
+    rows = [
+        (asks, sorted(zip(distance.tolist(), path.tolist(), strict=True)))
+        for group in _grouped(known)
+        for run, path, distances in zip(group.asking, group.path, group.distance, strict=True)
+        for asks, distance in zip(run.tolist(), distances, strict=True)
+    ]
+    assert sorted(asks for asks, _ in rows) == list(range(len(known.ids)))
+    for asks, answers in rows:
+        seen = [(far, node) for far, node in answers if far >= 0]
+        assert seen == list(enumerate(reversed(ways[asks])))
